@@ -1,0 +1,62 @@
+"""From pixels to levels."""
+
+import numpy as np
+
+
+def resize(images: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Bilinear resize with half-pixel centres and no antialiasing.
+
+    The arithmetic, in float32 and in this order, is that of ``tf.image.resize``, whose
+    values it gives bit for bit.
+
+    Args:
+        images: ``[N, H, W, C]``, any numeric type.
+
+    Returns:
+        float32 ``[N, height, width, C]``; ``images`` itself where the size is right.
+    """
+    if images.shape[1:3] == (height, width):
+        return images
+    top, bottom, row_share = _neighbours(images.shape[1], height)
+    left, right, column_share = _neighbours(images.shape[2], width)
+    row_share = row_share[:, None, None]
+    column_share = column_share[:, None]
+
+    def along_columns(rows: np.ndarray) -> np.ndarray:
+        a, b = rows[:, :, left], rows[:, :, right]
+        return a + (b - a) * column_share
+
+    # A slab of images at a time bounds the memory that float32 takes.
+    resized = np.empty((len(images), height, width, images.shape[3]), np.float32)
+    for start in range(0, len(images), 1024):
+        slab = images[start : start + 1024].astype(np.float32)
+        a, b = along_columns(slab[:, top]), along_columns(slab[:, bottom])
+        resized[start : start + 1024] = a + (b - a) * row_share
+    return resized
+
+
+def _neighbours(old: int, new: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    scale = np.float32(old) / np.float32(new)
+    place = (np.arange(new, dtype=np.float32) + np.float32(0.5)) * scale
+    place -= np.float32(0.5)
+    below = np.floor(place)
+    low = np.clip(below, 0, old - 1).astype(int)
+    high = np.clip(np.ceil(place), 0, old - 1).astype(int)
+    return low, high, place - below
+
+
+def quantize(images: np.ndarray, levels: int, source_levels: int = 256) -> np.ndarray:
+    """``floor(value * levels / source_levels)``: equal bins over the source's range.
+
+    Args:
+        images: values in ``[0, source_levels)``, integers or floats.
+        levels: levels to keep.
+        source_levels: values that the source can take, 256 for 8-bit images.
+
+    Returns:
+        uint8, or uint16 for more than 256 levels, of the same shape.
+    """
+    dtype = np.uint8 if levels <= 256 else np.uint16
+    if np.issubdtype(images.dtype, np.integer):
+        return (images.astype(np.int64) * levels // source_levels).astype(dtype)
+    return np.floor(images.astype(np.float64) * levels / source_levels).astype(dtype)

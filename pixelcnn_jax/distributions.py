@@ -1,0 +1,77 @@
+"""What a network's last layer parameterises: a distribution over a pixel's levels."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+
+@dataclasses.dataclass(frozen=True)
+class Categorical:
+    """An independent softmax over ``levels`` for each channel, given all earlier ones.
+
+    The order of the channels is carried by the network's masks, so a pixel is drawn one
+    channel a network step.
+    """
+
+    channels: int
+    levels: int
+
+    @property
+    def num_outputs(self) -> int:
+        """Network outputs that a pixel needs."""
+        return self.channels * self.levels
+
+    @property
+    def steps_per_pixel(self) -> int:
+        """Network steps that drawing one pixel takes."""
+        return self.channels
+
+    def outputs(self, raw: jax.Array) -> jax.Array:
+        """The last layer's ``[..., C * V]`` as logits ``[..., C, V]``."""
+        return raw.reshape(*raw.shape[:-1], self.channels, self.levels)
+
+    def log_prob(self, logits: jax.Array, images: jax.Array) -> jax.Array:
+        """Log-probability in nats of each channel's level.
+
+        Args:
+            logits: float ``[..., C, V]``.
+            images: integers ``[..., C]`` in ``[0, V)``.
+
+        Returns:
+            float32 ``[..., C]``.
+        """
+        log_probs = jax.nn.log_softmax(logits.astype(jnp.float32))
+        index = images[..., None].astype(jnp.int32)
+        return jnp.take_along_axis(log_probs, index, axis=-1)[..., 0]
+
+    def draw(
+        self,
+        pixel_keys: jax.Array,
+        logits: jax.Array,
+        pixels: jax.Array,
+        step: int,
+        temperature: jax.Array | float,
+    ) -> jax.Array:
+        """The pixels with the channel of this step drawn (Gumbel-max).
+
+        ``argmax(logits + temperature * gumbel)`` has the law of a softmax over
+        ``logits / temperature``, and at temperature 0 is the likeliest level.
+
+        Args:
+            pixel_keys: one key for each pixel, ``[...]``.
+            logits: ``[..., C, V]``.
+            pixels: integers ``[..., C]``, drawn up to channel ``step - 1``.
+            step: which of the `steps_per_pixel` this is.
+
+        Returns:
+            int32 ``[..., C]``.
+        """
+
+        def gumbel(key: jax.Array) -> jax.Array:
+            return jax.random.gumbel(jax.random.fold_in(key, step), (self.levels,))
+
+        noise = jax.vmap(gumbel)(pixel_keys.reshape(-1))
+        noise = noise.reshape(*pixel_keys.shape, self.levels)
+        scores = logits[..., step, :].astype(jnp.float32) + temperature * noise
+        return pixels.at[..., step].set(jnp.argmax(scores, -1).astype(pixels.dtype))

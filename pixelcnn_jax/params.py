@@ -1,0 +1,27 @@
+"""A model's parameters as plain values."""
+
+from typing import Any
+
+from flax import nnx
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+
+def to_params(model: nnx.Module) -> tuple[Any, dict[str, Any]]:
+    """A model as its graph, which is static, and its parameters.
+
+    The parameters are a flat dict, such as ``{"blocks.0.reduce.kernel": array, ...}``:
+    plain values for ``jax.grad``, Optax and Orbax.
+    """
+    graph, state = nnx.split(model)
+    flat = flatten_dict(nnx.to_pure_dict(state))
+    return graph, {".".join(map(str, path)): value for path, value in flat.items()}
+
+
+def from_params(graph: Any, params: dict[str, Any]) -> Any:
+    """The model that `to_params` took apart, with these parameters."""
+
+    def path(name: str) -> tuple[str | int, ...]:
+        return tuple(int(p) if p.isdecimal() else p for p in name.split("."))
+
+    state = {path(name): value for name, value in params.items()}
+    return nnx.merge(graph, unflatten_dict(state))

@@ -1,0 +1,200 @@
+"""The loop: epochs of updates, and after each one figures, pictures and a checkpoint."""
+
+import math
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from pixelcnn_jax import checkpoints, data, images
+from pixelcnn_jax.config import Config
+from pixelcnn_jax.errors import require
+from pixelcnn_jax.likelihood import evaluate
+from pixelcnn_jax.sampling import sample
+from pixelcnn_jax.training.runs import (
+    METRICS,
+    METRICS_FIELDS,
+    TIMINGS,
+    RunFolder,
+    format_value,
+)
+from pixelcnn_jax.training.stopping import StopRequest
+from pixelcnn_jax.training.steps import Trainer, TrainState
+
+SAMPLES = 64
+"""Images drawn after each epoch, always from the same noise."""
+
+CHECKPOINT_SECONDS = 300.0
+"""Longest time between checkpoints, in epochs that take longer."""
+
+DISPATCH_SECONDS = 0.5
+"""Time that one call to the device should take: the progress bar's pace."""
+
+
+def train(config: Config) -> Path:
+    """Train a model, or go on with a run that was interrupted.
+
+    All results are in the folder ``config.workdir``: ``config.json``, ``checkpoints/``,
+    ``metrics.csv``, ``timings.csv``, ``curves.png``, ``samples/``, ``tensorboard/``.
+    A run that was interrupted goes on from its last checkpoint and ends with the bits
+    that it would have had (same machine, package versions and number of devices).
+
+    Returns:
+        The run's folder, for `load`.
+
+    Raises:
+        UserError: the data or the folder can't be used with this config; see
+            `data.load` and `RunFolder`.
+    """
+    with RunFolder(config) as run:
+        splits = data.load(config.data, config.model)
+        require(
+            config.training.batch_size <= len(splits.train),
+            "training.batch_size must be at most the number of training images,"
+            f" {len(splits.train)}, got {config.training.batch_size}; pass fewer",
+        )
+        trainer = Trainer(
+            checkpoints.untrained(config), config.training, splits.train
+        )
+        state = _restore(run.path, trainer)
+        done = int(state.step) // trainer.batches
+        if done >= config.training.epochs:
+            print(
+                f"{run.path} is finished: {done} epochs. Pass a higher"
+                f" --training.epochs to go on, or: python sample.py --workdir {run.path}"
+            )
+            return run.path
+        run.begin(config)
+        with (
+            checkpoints.Writer(run.path) as writer,
+            _Reporter(config, run, state) as reporter,
+            StopRequest() as stop,
+        ):
+            for epoch in range(done, config.training.epochs):
+                state = _epoch(config, trainer, state, epoch, writer, stop)
+                bits = reporter.report(epoch + 1, trainer, state, splits.validation)
+                writer.save(int(state.step), _items(state), bits)
+                stop.obey(f"saved after epoch {epoch + 1}")
+    return run.path
+
+
+def _items(state: TrainState) -> dict[str, Any]:
+    training = state._asdict()
+    return {"params": training.pop("params"), "training": training}
+
+
+def _restore(run: Path, trainer: Trainer) -> TrainState:
+    state = trainer.init()
+    if checkpoints.steps(run):
+        step = checkpoints.choose(run, "latest")
+        items = checkpoints.restore(run, step, _items(state))
+        state = TrainState(params=items["params"], **items["training"])
+        print(f"going on with {run} from step {step}", file=sys.stderr)
+    return trainer.place(state)
+
+
+def _epoch(
+    config: Config,
+    trainer: Trainer,
+    state: TrainState,
+    epoch: int,
+    writer: checkpoints.Writer,
+    stop: StopRequest,
+) -> TrainState:
+    """The rest of an epoch, from the batch at which ``state`` stands."""
+    order = data.batch_order(
+        config.seed, epoch, trainer.num_images, config.training.batch_size
+    )
+    sizes = (order >= 0).sum(axis=1)
+    on_device = trainer.put_order(order)
+    batch = int(state.step) - epoch * trainer.batches
+    if batch == 0:
+        state = state._replace(epoch_nats=state.epoch_nats * 0)
+    count, saved = 1, time.monotonic()
+    with tqdm(
+        total=trainer.num_images,
+        initial=int(sizes[:batch].sum()),
+        desc=f"epoch {epoch + 1}/{config.training.epochs}",
+        unit=" images",
+        disable=None,
+        leave=False,
+    ) as bar:
+        while batch < trainer.batches:
+            count = min(count, trainer.batches - batch)
+            began = time.monotonic()
+            state = trainer.run(state, on_device, batch, count)
+            nats = float(state.epoch_nats)
+            took = time.monotonic() - began
+            bar.update(int(sizes[batch : batch + count].sum()))
+            batch += count
+            seen = int(sizes[:batch].sum())
+            bar.set_postfix_str(f"{_bits(nats, seen, trainer.dims):.4f} bits/dim")
+            # How many updates a call runs changes nothing but the bar's pace.
+            count = max(1, min(2 * count, int(DISPATCH_SECONDS / took * count)))
+            due = time.monotonic() - saved > CHECKPOINT_SECONDS
+            if (due or stop.asked) and batch < trainer.batches:
+                writer.save(int(state.step), _items(state), None)
+                saved = time.monotonic()
+                stop.obey(f"saved at step {int(state.step)}")
+    return state
+
+
+def _bits(nats: float, num_images: int, dims: int) -> float:
+    return nats / (num_images * dims * math.log(2))
+
+
+class _Reporter:
+    """What is shown and written after each epoch; a context manager."""
+
+    def __init__(self, config: Config, run: RunFolder, state: TrainState):
+        from tensorboardX import SummaryWriter
+
+        self._config = config
+        self._run = run
+        self._rows = run.keep_rows(int(state.step))
+        self._board = SummaryWriter(str(run.path / "tensorboard"))
+        self._began = time.monotonic()
+
+    def __enter__(self) -> "_Reporter":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._board.close()
+
+    def report(
+        self, epoch: int, trainer: Trainer, state: TrainState, validation: np.ndarray
+    ) -> float | None:
+        """Figures and pictures of an epoch; the validation images' bits per dimension."""
+        seconds = time.monotonic() - self._began
+        model, levels = trainer.model(state), self._config.model.levels
+        train_bits = _bits(float(state.epoch_nats), trainer.num_images, trainer.dims)
+        bits = evaluate(model, validation).bits_per_dim if len(validation) else None
+        key = jax.random.key(self._config.seed)
+        drawn = np.asarray(sample(model, key, SAMPLES))
+        picture = images.grid(drawn, levels)
+        self._began = time.monotonic()
+
+        images.save_png(self._run.path / f"samples/epoch_{epoch:04d}.png", picture)
+        values = dict(
+            zip(METRICS_FIELDS, (epoch, int(state.step), train_bits, bits), strict=True)
+        )
+        row = {name: value for name, value in values.items() if value is not None}
+        self._rows.append(row)
+        self._run.add_row(
+            METRICS, {name: format_value(row.get(name)) for name in METRICS_FIELDS}
+        )
+        speed = trainer.num_images / seconds
+        self._run.add_row(TIMINGS, dict(e=epoch, s=f"{seconds:.2f}", i=f"{speed:.1f}"))
+        images.save_curves(self._run.path / "curves.png", self._rows)
+        for name, value in row.items():
+            if name.endswith("bits_per_dim"):
+                self._board.add_scalar(name, value, epoch)
+        self._board.add_image("samples", picture, epoch, dataformats="HWC")
+        shown = f"epoch {epoch:3d}  train {train_bits:.4f}"
+        shown += "" if bits is None else f"  validation {bits:.4f}"
+        tqdm.write(f"{shown} bits/dim  {speed:.0f} images/s")
+        return bits

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from functools import partial
 from typing import Any
 
 import jax
@@ -29,7 +30,13 @@ def log_prob(model: Any, images: jax.Array | np.ndarray) -> jax.Array:
         UserError: the images have another rank, number of channels, type or range.
     """
     check_images(model.config, images)
-    images = jnp.asarray(images)
+    graph, params = nnx.split(model)
+    return _log_prob(graph, params, jnp.asarray(images))
+
+
+@partial(jax.jit, static_argnums=0)
+def _log_prob(graph: Any, params: Any, images: jax.Array) -> jax.Array:
+    model = nnx.merge(graph, params)
     nats = model.distribution.log_prob(model(images), images)
     return nats.sum(axis=(1, 2, 3))
 
@@ -103,12 +110,6 @@ def evaluate(model: Any, images: np.ndarray, batch_size: int = 128) -> Evaluatio
             _log_prob(graph, params, padded)
         )[: len(batch)]
     return Evaluation(nats, math.prod(images.shape[1:]))
-
-
-_log_prob = jax.jit(
-    lambda graph, params, images: log_prob(nnx.merge(graph, params), images),
-    static_argnums=0,
-)
 
 
 def check_images(config: Any, images: jax.Array | np.ndarray) -> None:

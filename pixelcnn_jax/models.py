@@ -1,6 +1,7 @@
 """The networks, and `build_model`, which makes one from its config."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -150,10 +151,15 @@ class PixelCNN(nnx.Module):
 
 def build_model(config: PixelCNNConfig, seed: int = 0) -> PixelCNN:
     """An untrained model. The same config and seed give the same weights."""
+    graph, _ = nnx.split(nnx.eval_shape(lambda: _build(config, jax.random.key(0))))
+    return nnx.merge(graph, _initial_state(config, jax.random.key(seed)))
 
-    def build() -> PixelCNN:
-        return PixelCNN(config, rngs=nnx.Rngs(params=seed))
 
-    graph, _ = nnx.split(nnx.eval_shape(build))
+def _build(config: PixelCNNConfig, key: jax.Array) -> PixelCNN:
+    return PixelCNN(config, rngs=nnx.Rngs(params=key))
+
+
+@partial(jax.jit, static_argnums=0)
+def _initial_state(config: PixelCNNConfig, key: jax.Array) -> nnx.State:
     # One compiled program draws all weights; one for each layer would take seconds.
-    return nnx.merge(graph, jax.jit(lambda: nnx.state(build()))())
+    return nnx.state(_build(config, key))

@@ -1,0 +1,66 @@
+"""Two CPU devices, exact float32 products, and what several test files use."""
+
+import os
+
+os.environ.setdefault("TQDM_DISABLE", "1")
+
+import jax  # noqa: E402
+
+jax.config.update("jax_platforms", "cpu")
+jax.config.update("jax_num_cpu_devices", 2)
+jax.config.update("jax_default_matmul_precision", "highest")
+
+import dataclasses  # noqa: E402
+import functools  # noqa: E402
+from pathlib import Path  # noqa: E402
+
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+from flax import nnx  # noqa: E402
+
+import pixelcnn_jax as pj  # noqa: E402
+from pixelcnn_jax.config import DataConfig, TrainingConfig  # noqa: E402
+
+DATA_DIR = os.environ.get("PIXELCNN_DATA_DIR")
+needs_real_data = pytest.mark.skipif(
+    DATA_DIR is None, reason="PIXELCNN_DATA_DIR names no folder with the real data sets"
+)
+
+
+@functools.cache
+def tiny_model(seed: int = 0, scale: float = 2.0, **overrides) -> pj.PixelCNN:
+    """A small network with random biases and larger weights: no pixel is uniform.
+
+    Built once for all tests; who changes one makes a copy (`nnx.clone`).
+    """
+    model = pj.build_model(pj.PixelCNNConfig.tiny(**overrides), seed)
+    rng = np.random.default_rng(seed)
+    graph, state = nnx.split(model)
+
+    def stir(x: jax.Array) -> np.ndarray:
+        return np.float32(np.asarray(x) * scale + 0.1 * rng.normal(size=x.shape))
+
+    return nnx.merge(graph, jax.device_put(jax.tree.map(stir, state)))
+
+
+def random_images(model: pj.PixelCNN, count: int, seed: int = 0) -> np.ndarray:
+    c = model.config
+    rng = np.random.default_rng(seed)
+    shape = (count, c.height, c.width, c.channels)
+    return rng.integers(0, c.levels, shape).astype(np.int32)
+
+
+@pytest.fixture
+def tiny_config(tmp_path: Path) -> pj.Config:
+    """A run on the digits that takes seconds."""
+    return pj.Config(
+        workdir=str(tmp_path / "run"),
+        model=pj.PixelCNNConfig.tiny(height=5, width=6),
+        data=DataConfig(validation_images=1300),
+        training=TrainingConfig(epochs=2, batch_size=48, learning_rate=3e-3),
+    )
+
+
+def with_training(config: pj.Config, **fields) -> pj.Config:
+    training = dataclasses.replace(config.training, **fields)
+    return dataclasses.replace(config, training=training)

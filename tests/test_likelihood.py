@@ -1,0 +1,119 @@
+"""The model is a probability distribution, and its likelihood is counted right."""
+
+import itertools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+import pixelcnn_jax as pj
+from pixelcnn_jax.likelihood import evaluate
+from tests.conftest import random_images, tiny_model
+
+
+def all_images(model: pj.PixelCNN) -> np.ndarray:
+    """Every image there is, for models of very few pixels and levels."""
+    c = model.config
+    shape = (c.height, c.width, c.channels)
+    levels = itertools.product(range(c.levels), repeat=math.prod(shape))
+    return np.array(list(levels), np.int32).reshape(-1, *shape)
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        dict(height=2, width=2, levels=2),
+        dict(height=1, width=3, levels=4),
+        dict(height=1, width=2, levels=3, channels=3, features=12),
+    ],
+)
+def test_probabilities_of_all_images_sum_to_one(shape: dict):
+    model = tiny_model(**shape)
+    nats = np.asarray(pj.log_prob(model, all_images(model)), np.float64)
+    assert abs(np.exp(nats).sum() - 1) < 1e-5
+    assert nats.std() > 0.05  # not the uniform distribution
+
+
+def test_log_prob_is_the_sum_of_the_conditionals():
+    model = tiny_model()
+    images = random_images(model, 4)
+    probs = jax.nn.softmax(model(images))
+    picked = np.take_along_axis(np.asarray(probs), images[..., None], -1)
+    expected = np.log(picked).sum(axis=(1, 2, 3, 4))
+    np.testing.assert_allclose(pj.log_prob(model, images), expected, rtol=1e-5)
+
+
+def uniform(levels: int) -> pj.PixelCNN:
+    graph, state = nnx.split(tiny_model(levels=levels))
+    return nnx.merge(graph, jax.tree.map(jnp.zeros_like, state))
+
+
+@pytest.mark.parametrize("levels", [2, 4, 5])
+def test_a_uniform_model_has_log2_levels_bits(levels: int):
+    model = uniform(levels)
+    images = random_images(model, 7)
+    bits = pj.bits_per_dim(model, images)
+    np.testing.assert_allclose(bits, np.log2(levels), rtol=1e-6)
+    found = evaluate(model, images, batch_size=3)  # the last batch is ragged
+    assert abs(found.bits_per_dim - np.log2(levels)) < 1e-6
+    assert len(found.nats) == 7
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 7, 100])
+def test_every_image_counts_once_whatever_the_batch_size(batch_size: int):
+    model = tiny_model()
+    images = random_images(model, 7)
+    expected = -np.asarray(pj.log_prob(model, images), np.float64)
+    found = evaluate(model, images, batch_size)
+    np.testing.assert_allclose(found.nats, expected, rtol=1e-5)
+    assert found.nats_per_image == pytest.approx(expected.mean(), rel=1e-5)
+    error = expected.std(ddof=1) / math.sqrt(7)
+    assert found.nats_standard_error == pytest.approx(error, rel=1e-4)
+    dims = 6 * 5 * math.log(2)
+    assert found.bits_per_dim == pytest.approx(expected.mean() / dims, rel=1e-5)
+    assert found.bits_per_dim_standard_error == pytest.approx(error / dims, rel=1e-4)
+
+
+def test_log_prob_has_gradients_and_works_inside_jit():
+    model = tiny_model()
+    images = random_images(model, 2)
+    graph, params = nnx.split(model)
+
+    def mean(params):
+        return pj.log_prob(nnx.merge(graph, params), images).mean()
+
+    gradients = jax.jit(jax.grad(mean))(params)
+    leaves = jax.tree.leaves(gradients)
+    assert all(np.isfinite(leaf).all() for leaf in leaves)
+    assert all(np.abs(leaf).max() > 0 for leaf in leaves)
+    # Against a difference quotient, in the direction of the gradient itself.
+    norm = sum(float((leaf**2).sum()) for leaf in leaves) ** 0.5
+    ahead, behind = (
+        jax.tree.map(lambda p, g, h=h: p + h / norm * g, params, gradients)
+        for h in (1e-3, -1e-3)
+    )
+    slope = (mean(ahead) - mean(behind)) / 2e-3
+    assert float(slope) == pytest.approx(norm, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (np.zeros((2, 6, 5), int), r"images must be \[B, H, W, 1\]"),
+        (np.zeros((2, 6, 5, 3), int), r"got shape \[2, 6, 5, 3\]"),
+        (np.zeros((2, 6, 5, 1)), "integer levels, got float64"),
+        (np.full((2, 6, 5, 1), 4), "0 to 3, got 4 to 4"),
+        (np.full((2, 6, 5, 1), -1), "0 to 3, got -1 to -1"),
+    ],
+)
+def test_wrong_images_are_refused(images: np.ndarray, message: str):
+    with pytest.raises(pj.UserError, match=message):
+        pj.log_prob(tiny_model(), images)
+
+
+def test_an_empty_set_is_refused():
+    with pytest.raises(pj.UserError, match="at least 1 image, got 0"):
+        evaluate(tiny_model(), np.zeros((0, 6, 5, 1), int))

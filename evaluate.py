@@ -40,9 +40,8 @@ def main(args: list[str]) -> None:
         f" at step {step}"
     )
     print(f"  {found.nats_per_image:.3f} +- {found.nats_standard_error:.3f} nats/image")
-    print(
-        f"  {found.bits_per_dim:.4f} +- {found.bits_per_dim_standard_error:.4f} bits/dim"
-    )
+    error = found.bits_per_dim_standard_error
+    print(f"  {found.bits_per_dim:.4f} +- {error:.4f} bits/dim")
 
 
 if __name__ == "__main__":

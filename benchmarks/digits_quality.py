@@ -10,6 +10,7 @@ confidence on the held-out test digits.
 import dataclasses
 import sys
 from pathlib import Path
+from typing import cast
 
 import jax
 import numpy as np
@@ -40,14 +41,18 @@ def main(settings: Settings) -> None:
     splits = data.load(
         dataclasses.replace(config.data, validation_images=0), config.model
     )
-    labels = load_digits().target[np.random.default_rng(0).permutation(1797)]
-    classifier = CalibratedClassifierCV(SVC(C=10), cv=5, ensemble=False)
+    _, labels = cast(tuple, load_digits(return_X_y=True))
+    labels = labels[np.random.default_rng(0).permutation(1797)]
+    classifier = CalibratedClassifierCV(SVC(C=10), cv=5, ensemble=False)  # pyright: ignore
     classifier.fit(splits.train.reshape(1500, -1), labels[:1500])
     model = pj.load(settings.workdir)
     samples = pj.sample(model, jax.random.key(settings.seed), settings.num_images)
     accuracy = classifier.score(splits.test.reshape(297, -1), labels[1500:])
     print(f"classifier: {accuracy:.3f} accuracy on the 297 test digits")
-    for name, images in (("test digits", splits.test), ("samples", np.asarray(samples))):
+    for name, images in (
+        ("test digits", splits.test),
+        ("samples", np.asarray(samples)),
+    ):
         confidence = classifier.predict_proba(images.reshape(len(images), -1)).max(1)
         print(
             f"{name}: mean confidence {confidence.mean():.3f},"

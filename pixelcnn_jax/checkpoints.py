@@ -20,12 +20,14 @@ from typing import Any, Literal
 
 import jax
 from flax import nnx
-from orbax.checkpoint import v1 as ocp
+from orbax.checkpoint import v1
 
 from pixelcnn_jax import config as configs
 from pixelcnn_jax.errors import UserError, require
 from pixelcnn_jax.models import PixelCNN, build_model
 from pixelcnn_jax.params import from_params, to_params
+
+ocp: Any = v1  # its annotations do not hold for its own policies and paths
 
 Which = Literal["best", "latest"]
 CONFIG = "config.json"
@@ -124,7 +126,9 @@ def restore(run: Path, step: int, items: Mapping[str, Any]) -> dict[str, Any]:
     folder = run / "checkpoints" / str(step)
     problem = damage(folder)
     if problem:
-        whole = [s for s in steps(run) if s != step and not damage(folder.parent / str(s))]
+        whole = [
+            s for s in steps(run) if s != step and not damage(folder.parent / str(s))
+        ]
         earlier = [s for s in whole if s < step] or whole
         cure = (
             f"the checkpoint of step {earlier[-1]} is good: delete {folder} to use it"
@@ -232,7 +236,9 @@ def _score(run: Path, step: int) -> float:
 
 def _checksums(folder: Path) -> dict[str, str]:
     return {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        path.relative_to(folder).as_posix(): hashlib.sha256(
+            path.read_bytes()
+        ).hexdigest()
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.name != MANIFEST
     }

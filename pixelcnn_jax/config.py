@@ -59,8 +59,8 @@ class PixelCNNConfig:
         nearest = max(1, round(self.features / unit)) * unit
         require(
             self.features >= 1 and self.features % unit == 0,
-            f"model.features must be a positive multiple of {unit} (twice the channels),"
-            f" got {self.features}; the nearest valid value is {nearest}",
+            f"model.features must be a positive multiple of {unit} (twice the"
+            f" channels), got {self.features}; the nearest valid value is {nearest}",
         )
 
     @classmethod
@@ -128,7 +128,7 @@ class Config:
     """A whole run."""
 
     seed: int = 0
-    """Of the first weights, the order of the images and the samples drawn on the way."""
+    """Of the first weights, the order of the images, the samples drawn on the way."""
     workdir: str = "runs/digits"
     """The run's folder: settings, checkpoints, figures, pictures."""
     model: PixelCNNConfig = PixelCNNConfig()
@@ -142,9 +142,9 @@ PRESETS: dict[str, tuple[str, Config]] = {
         " download, minutes on a laptop",
         Config(
             workdir="runs/digits",
-            model=PixelCNNConfig(features=64),
+            model=PixelCNNConfig(features=64, kernel_size=5),
             training=TrainingConfig(
-                epochs=60, batch_size=32, learning_rate=2e-3, schedule="cosine"
+                epochs=50, batch_size=32, learning_rate=2e-3, schedule="cosine"
             ),
         ),
     ),
@@ -200,8 +200,8 @@ def from_json(text: str) -> Config:
         )
     except (AttributeError, KeyError, TypeError, json.JSONDecodeError) as error:
         raise UserError(
-            f"config.json must be a run's settings as train.py writes them, got {error!r};"
-            " restore the file or start the run anew"
+            f"config.json must be a run's settings as train.py writes them, got"
+            f" {error!r}; restore the file or start the run anew"
         ) from error
 
 
@@ -225,5 +225,7 @@ def preset(name: str) -> Config:
     if name not in PRESETS:
         close = difflib.get_close_matches(name, PRESETS, n=1)
         hint = f"; did you mean {close[0]}?" if close else ""
-        raise UserError(f"the preset must be one of {', '.join(PRESETS)}, got {name}{hint}")
+        raise UserError(
+            f"the preset must be one of {', '.join(PRESETS)}, got {name}{hint}"
+        )
     return PRESETS[name][1]

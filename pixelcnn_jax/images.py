@@ -25,7 +25,7 @@ def grid(
     Returns:
         uint8 ``[height, width, 3]``.
     """
-    count, height, width, channels = images.shape
+    count, _, width, channels = images.shape
     columns = columns or int(np.ceil(np.sqrt(count)))
     rows = -(-count // columns)
     scale = max(1, round(min_width / (columns * (width + 1))))
@@ -38,7 +38,7 @@ def grid(
     for index, tile in enumerate(tiles):
         top = gap + index // columns * (tall + gap)
         left = gap + index % columns * (wide + gap)
-        # A single channel broadcasts to grey; further channels than three are not shown.
+        # One channel broadcasts to grey. Of other numbers than 3 the first is shown.
         shown = tile if channels in (1, 3) else tile[..., :1]
         picture[top : top + tall, left : left + wide] = shown
     return picture
@@ -54,6 +54,7 @@ def save_png(path: Path, picture: np.ndarray) -> None:
 def save_curves(path: Path, rows: Sequence[dict[str, float]]) -> None:
     """Plot bits per dimension over epochs, from the rows of ``metrics.csv``."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
@@ -65,7 +66,7 @@ def save_curves(path: Path, rows: Sequence[dict[str, float]]) -> None:
             axes.plot(epochs, values, marker=".", label=f"{label} ({last:.4f})")
     axes.set_xlabel("epoch")
     axes.set_ylabel("bits per dimension")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
     axes.legend()
     scratch = path.with_name(f".{path.name}.tmp")

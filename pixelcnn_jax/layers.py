@@ -39,7 +39,7 @@ class CausalConv(nnx.Module):
 
     The effective kernel is ``kernel * mask`` with a constant mask. Taps that the mask
     closes to every output are neither read nor multiplied. Kernels start out
-    Glorot-uniform over the fan of the full ``K x K`` kernel, as in Keras; biases at zero.
+    Glorot-uniform over the fan of the full ``K x K`` kernel, as in Keras; biases zero.
 
     Args:
         in_features, out_features: C and D.

@@ -47,7 +47,7 @@ def causal_mask(
         kernel_size: side of the full square kernel, odd.
         mask_type: what the centre tap sees: "A" the channels before the output's own,
             "B" those up to and including it.
-        in_features, out_features: features on either side, in contiguous channel groups.
+        in_features, out_features: features on either side, in contiguous groups.
             The first layer's inputs are the image's channels themselves.
         num_channels: channels of the image.
 
@@ -80,9 +80,9 @@ def receptive_field(
         layers: kernel size and mask type of each layer, from input to output.
 
     Returns:
-        bool ``[H, W, C, H, W, C]``: entry ``[r, c, k, i, j, l]`` says whether the output
-        for channel ``k`` at ``(r, c)`` depends on channel ``l`` at ``(i, j)``. What is
-        earlier in raster order and still False is the *blind spot*.
+        bool ``[H, W, C, H, W, C]``: entry ``[r, c, k, i, j, l]`` says whether the
+        output for channel ``k`` at ``(r, c)`` depends on channel ``l`` at ``(i, j)``.
+        What is earlier in raster order and still False is the *blind spot*.
     """
     shape = (height, width, num_channels)
     size = height * width * num_channels

@@ -137,7 +137,7 @@ class PixelCNN(nnx.Module):
     def receptive_field(
         self, height: int | None = None, width: int | None = None
     ) -> np.ndarray:
-        """What each output can see, bool ``[H, W, C, H, W, C]``; from the masks alone."""
+        """What each output can see by its masks, bool ``[H, W, C, H, W, C]``."""
         return masks.receptive_field(
             self._geometry(),
             height or self.config.height,

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax import lax
+from jax.core import Tracer
 
 from pixelcnn_jax.errors import require
 from pixelcnn_jax.layers import Front
@@ -33,15 +34,15 @@ def sample(
     """Draw images from the model.
 
     All batches run in one XLA program without a host round trip. Works inside ``jit``
-    (``num_images``, ``method`` and ``batch_size`` are static) and does not compile again
-    for another key, temperature or weights.
+    (``num_images``, ``method`` and ``batch_size`` are static) and does not compile
+    again for another key, temperature or weights.
 
     Args:
         model: a model of this package, such as `PixelCNN`.
         key: a key of ``jax.random.key``.
         num_images: how many, N >= 1.
-        temperature: divides the logits; 1 samples the model, 0 takes the likeliest level
-            of each channel.
+        temperature: divides the logits; 1 samples the model, 0 takes the likeliest
+            level of each channel.
         method: "cached" computes one position's features a step and is the one to use;
             "full" runs the whole network for every position, the textbook's loop and
             the reference.
@@ -62,7 +63,7 @@ def sample(
         method in METHODS,
         f"the method must be one of {', '.join(METHODS)}, got {method}",
     )
-    if not isinstance(temperature, jax.core.Tracer):
+    if not isinstance(temperature, Tracer):
         require(
             bool(temperature >= 0 and temperature < math.inf),
             "the temperature must be a number of at least 0,"

@@ -4,7 +4,7 @@ import os
 
 os.environ.setdefault("TQDM_DISABLE", "1")
 
-import jax  # noqa: E402
+import jax
 
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 2)

@@ -1,4 +1,4 @@
-"""No output sees itself or what comes later; every input in the receptive field is seen."""
+"""No output sees itself or later ones; all of the receptive field is seen."""
 
 import jax
 import jax.numpy as jnp

@@ -27,7 +27,10 @@ def test_quantize_puts_equal_bins_over_the_source():
     assert data.quantize(np.array([63, 64, 191, 192]), 4).tolist() == [0, 1, 2, 3]
     assert data.quantize(np.float32([63.9, 64.0, 255.0]), 4).tolist() == [0, 1, 3]
     assert (data.quantize(pixels, 256) == pixels).all()
-    assert data.quantize(np.arange(17), 4, 17).tolist() == [0] * 5 + [1] * 4 + [2] * 4 + [3] * 4
+    assert (
+        data.quantize(np.arange(17), 4, 17).tolist()
+        == [0] * 5 + [1] * 4 + [2] * 4 + [3] * 4
+    )
     assert data.quantize(np.array([299]), 300, 300).tolist() == [299]
 
 
@@ -184,7 +187,12 @@ def test_a_set_is_downloaded_once_and_verified(published: Path, tmp_path: Path):
 @pytest.mark.parametrize("name", catalogue.IDX_FILES)
 def test_truncated_and_other_files_are_named(published: Path, name: str):
     content = (published / name).read_bytes()
-    for wrong in (content[:-9], content + b"x", b"", idx(np.zeros((3, 4, 4), np.uint8))):
+    for wrong in (
+        content[:-9],
+        content + b"x",
+        b"",
+        idx(np.zeros((3, 4, 4), np.uint8)),
+    ):
         (published / name).write_bytes(wrong)
         with pytest.raises(pj.UserError, match=f"{name} must be the published file"):
             load_small(published)

@@ -75,7 +75,14 @@ def test_the_books_network_has_the_known_blind_spot():
 
 @pytest.mark.parametrize(
     ("first", "other", "channels", "lag"),
-    [(7, 3, 1, 4), (3, 5, 1, 2), (3, 7, 1, 3), (3, 9, 1, 4), (7, 3, 3, 4), (3, 7, 3, 4)],
+    [
+        (7, 3, 1, 4),
+        (3, 5, 1, 2),
+        (3, 7, 1, 3),
+        (3, 9, 1, 4),
+        (7, 3, 3, 4),
+        (3, 7, 3, 4),
+    ],
 )
 def test_wavefront_lag(first: int, other: int, channels: int, lag: int):
     assert wavefront_lag([(first, "A"), (other, "B"), (1, "B")], channels) == lag

@@ -65,7 +65,9 @@ def test_a_front_of_several_positions_equals_them_one_by_one():
     y, new = layer.step(cache, x, together)
     written = cache
     for f in (0, 1):
-        written = layer.write(written, x[f : f + 1], Front(*(v[f : f + 1] for v in together)))
+        written = layer.write(
+            written, x[f : f + 1], Front(*(v[f : f + 1] for v in together))
+        )
     assert (new == written).all()
     for f in (0, 1):
         one = layer.read(written, Front(*(v[f : f + 1] for v in together)))

@@ -144,7 +144,9 @@ def test_lowers_for_cpu_gpu_and_tpu(method: sampling.Method):
 
     def draw(leaves, seed):
         values = jax.tree.unflatten(jax.tree.structure(params), leaves)
-        return pj.sample(nnx.merge(graph, values), jax.random.key(seed), 2, method=method)
+        return pj.sample(
+            nnx.merge(graph, values), jax.random.key(seed), 2, method=method
+        )
 
     export = jax.export.export(jax.jit(draw), platforms=("cpu", "cuda", "tpu"))
     program = export(jax.tree.leaves(params), 0)

@@ -94,7 +94,8 @@ def _read_idx_set(
     require(
         not missing,
         f"{where} must hold the four files of {builder.name}, and lacks"
-        f" {', '.join(missing)}; put them there, from {urls[IDX_FILES[0]]} and beside it",
+        f" {', '.join(missing)}; put them there, from"
+        f" {urls[IDX_FILES[0]]} and beside it",
     )
     for file, checksum in checksums.items():
         found = hashlib.sha256((where / file).read_bytes()).hexdigest()
@@ -152,7 +153,8 @@ def _download(
                 url_infos=builder.url_infos,
                 force_checksums_validation=True,
             )
-            for file, path in manager.download(urls).items():
+            downloaded: Any = manager.download(urls)
+            for file, path in downloaded.items():
                 shutil.move(path, where / file)
     except (OSError, tfds.download.DownloadError) as error:
         place = folder or "a folder"

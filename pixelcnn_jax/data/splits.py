@@ -1,6 +1,7 @@
 """The three splits of an image set, ready to train on."""
 
 import dataclasses
+from typing import cast
 
 import numpy as np
 
@@ -63,7 +64,8 @@ def _digits() -> tuple[np.ndarray, np.ndarray]:
     """1,500 and 297 digits of the UCI set that scikit-learn ships, values 0 to 16."""
     from sklearn.datasets import load_digits
 
-    images = load_digits().images.astype(np.uint8)[..., None]
+    pixels, _ = cast(tuple, load_digits(return_X_y=True))
+    images = pixels.astype(np.uint8).reshape(-1, 8, 8, 1)
     images = images[np.random.default_rng(0).permutation(len(images))]
     return images[:1500], images[1500:]
 

@@ -1,4 +1,4 @@
-"""The loop: epochs of updates, and after each one figures, pictures and a checkpoint."""
+"""The loop: epochs of updates; after each, figures, pictures and a checkpoint."""
 
 import math
 import sys
@@ -22,8 +22,8 @@ from pixelcnn_jax.training.runs import (
     RunFolder,
     format_value,
 )
-from pixelcnn_jax.training.stopping import StopRequest
 from pixelcnn_jax.training.steps import Trainer, TrainState
+from pixelcnn_jax.training.stopping import StopRequest
 
 SAMPLES = 64
 """Images drawn after each epoch, always from the same noise."""
@@ -57,15 +57,14 @@ def train(config: Config) -> Path:
             "training.batch_size must be at most the number of training images,"
             f" {len(splits.train)}, got {config.training.batch_size}; pass fewer",
         )
-        trainer = Trainer(
-            checkpoints.untrained(config), config.training, splits.train
-        )
+        trainer = Trainer(checkpoints.untrained(config), config.training, splits.train)
         state = _restore(run.path, trainer)
         done = int(state.step) // trainer.batches
         if done >= config.training.epochs:
             print(
                 f"{run.path} is finished: {done} epochs. Pass a higher"
-                f" --training.epochs to go on, or: python sample.py --workdir {run.path}"
+                " --training.epochs to go on, or draw from it:"
+                f" python sample.py --workdir {run.path}"
             )
             return run.path
         run.begin(config)
@@ -168,7 +167,7 @@ class _Reporter:
     def report(
         self, epoch: int, trainer: Trainer, state: TrainState, validation: np.ndarray
     ) -> float | None:
-        """Figures and pictures of an epoch; the validation images' bits per dimension."""
+        """Figures and pictures of an epoch; the bits per dimension of validation."""
         seconds = time.monotonic() - self._began
         model, levels = trainer.model(state), self._config.model.levels
         train_bits = _bits(float(state.epoch_nats), trainer.num_images, trainer.dims)

@@ -1,6 +1,7 @@
 """The compiled training step: maximum likelihood with Adam."""
 
 import math
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -54,7 +55,7 @@ class Trainer:
         model: Any,
         config: TrainingConfig,
         images: np.ndarray,
-        devices: list[jax.Device] | None = None,
+        devices: Sequence[Any] | None = None,
     ):
         self.graph, self._params = to_params(model)
         self.config = config
@@ -114,7 +115,7 @@ class Trainer:
         return self._run(self.place(state), self._images, order, start, start + count)
 
     def place(self, state: TrainState) -> TrainState:
-        """The state on every device of the mesh; as it is, where it is there already."""
+        """The state on every device of the mesh; nothing moves where it is there."""
         return jax.device_put(state, NamedSharding(self.mesh, PartitionSpec()))
 
     def _replicate(self, images: np.ndarray) -> jax.Array:

@@ -1,0 +1,41 @@
+import numpy as np
+from PIL import Image
+
+from pixelcnn_jax import images
+
+
+def test_levels_span_black_to_white():
+    assert images.to_pixels(np.arange(4), 4).tolist() == [0, 85, 170, 255]
+    assert images.to_pixels(np.arange(2), 2).tolist() == [0, 255]
+
+
+def test_a_grid_shows_the_images_in_order():
+    levels = np.arange(6).reshape(6, 1, 1, 1)
+    picture = images.grid(levels, 6, columns=3, min_width=60)
+    scale = round(60 / (3 * 2))
+    gap = scale // 2
+    assert picture.shape == (2 * (scale + gap) + gap, 3 * (scale + gap) + gap, 3)
+    centres = gap + scale // 2 + (scale + gap) * np.arange(3)
+    shown = picture[centres[:2]][:, centres, 0]
+    assert shown.tolist() == [[0, 51, 102], [153, 204, 255]]
+    assert (picture[0] == 64).all()
+
+
+def test_colour_stays_colour():
+    red = np.zeros((1, 2, 2, 3), int)
+    red[..., 0] = 3
+    picture = images.grid(red, 4, min_width=8)
+    assert picture[picture.shape[0] // 2 - 2, 3].tolist() == [255, 0, 0]
+
+
+def test_png_and_curves_are_pictures(tmp_path):
+    picture = np.arange(27, dtype=np.uint8).reshape(3, 3, 3)
+    images.save_png(tmp_path / "a.png", picture)
+    assert (np.asarray(Image.open(tmp_path / "a.png")) == picture).all()
+    rows = [
+        {"epoch": 1.0, "train_bits_per_dim": 1.0, "validation_bits_per_dim": 1.1},
+        {"epoch": 2.0, "train_bits_per_dim": 0.5},
+    ]
+    images.save_curves(tmp_path / "b.png", rows)
+    assert Image.open(tmp_path / "b.png").size == (720, 480)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.png", "b.png"]

@@ -1,6 +1,6 @@
 """Draws docs/receptive_field.png: what the book's network can see, and what it can't.
 
-    python benchmarks/receptive_field.py
+python benchmarks/receptive_field.py
 """
 
 import sys
@@ -13,6 +13,7 @@ matplotlib.use("Agg")
 
 from matplotlib import pyplot
 from matplotlib.colors import ListedColormap
+from matplotlib.patches import Rectangle
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
@@ -36,9 +37,7 @@ def main() -> None:
         axis.set_yticks([])
         share = 1 - seen[row, column].sum() / earlier.sum()
         axis.set_xlabel(f"{share:.0%} of its context unseen", fontsize=9)
-    handles = [
-        pyplot.Rectangle((0, 0), 1, 1, color=colours(index)) for index in (3, 2, 1, 0)
-    ]
+    handles = [Rectangle((0, 0), 1, 1, color=colours(index)) for index in (3, 2, 1, 0)]
     names = ["the pixel", "seen", "blind spot", "later: must not be seen"]
     figure.legend(handles, names, loc="outside lower center", ncols=4, fontsize=9)
     figure.savefig(ROOT / "docs" / "receptive_field.png", dpi=110)

@@ -212,6 +212,7 @@ def test_missing_files_are_listed(published: Path):
         (idx(np.zeros(5, np.uint8)), "must be an IDX file of 8-bit images"),
         (gzip.compress(b"short"), "must be an IDX file of 8-bit images"),
     ],
+    ids=["not_gzip", "cut_gzip", "labels", "short"],
 )
 def test_the_reader_refuses_what_is_no_idx_file(tmp_path, content, message):
     path = tmp_path / "images.gz"

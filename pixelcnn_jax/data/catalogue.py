@@ -122,12 +122,10 @@ def read_idx(path: Path) -> np.ndarray:
         raise UserError(
             f"{path} must be a whole gzip file, got: {error}; get it again"
         ) from error
-    header = np.frombuffer(content[:16], ">u4")
     magic = 0x0803  # unsigned bytes, three axes
+    header = np.frombuffer(content[:16].ljust(16, b"\0"), ">u4")
     require(
-        len(header) == 4
-        and header[0] == magic
-        and len(content) == 16 + math.prod(map(int, header[1:])),
+        header[0] == magic and len(content) == 16 + math.prod(map(int, header[1:])),
         f"{path} must be an IDX file of 8-bit images, got another format or length;"
         " get it again",
     )

@@ -61,7 +61,7 @@ def use_machine_well() -> None:
     """
     if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
         with contextlib.suppress(RuntimeError):  # JAX has begun: a test, a notebook
-            if jax.config.read("jax_num_cpu_devices") == -1:
+            if jax.config.jax_num_cpu_devices == -1:
                 jax.config.update("jax_num_cpu_devices", _usable_cores())
     if jax.config.jax_compilation_cache_dir is None:
         home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")

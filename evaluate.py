@@ -4,6 +4,8 @@ import dataclasses
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 import pixelcnn_jax as pj
 from pixelcnn_jax import checkpoints, cli, data, likelihood
 
@@ -32,16 +34,38 @@ def main(args: list[str]) -> None:
     if settings.data_dir is not None:
         source = dataclasses.replace(source, data_dir=settings.data_dir)
     model = pj.load(settings.workdir, settings.checkpoint)
-    images = getattr(data.load(source, config.model), settings.split)
-    found = likelihood.evaluate(model, images, settings.batch_size)
+    splits = data.load(source, config.model)
+    chosen: data.ImageSet = getattr(splits, settings.split)
     step = checkpoints.choose(run, settings.checkpoint)
     print(
-        f"{source.source} {settings.split}: {len(images)} images, {Path(run)}"
+        f"{source.source} {settings.split}: {len(chosen)} images, {Path(run)}"
         f" at step {step}"
     )
-    print(f"  {found.nats_per_image:.3f} +- {found.nats_standard_error:.3f} nats/image")
-    error = found.bits_per_dim_standard_error
-    print(f"  {found.bits_per_dim:.4f} +- {error:.4f} bits/dim")
+    images, num_classes = levels_of(chosen, config, settings.split), splits.num_classes
+    if config.model.num_classes == 0:
+        report(likelihood.evaluate(model, images, None, settings.batch_size))
+        return
+    given = likelihood.evaluate(model, images, chosen.labels, settings.batch_size)
+    report(given, "given the class")
+    weights = data.class_frequencies(splits.train.labels, num_classes)
+    marginal = likelihood.evaluate_marginal(model, images, weights, settings.batch_size)
+    report(marginal, "the class not known")
+
+
+def levels_of(images: data.ImageSet, config: pj.Config, split: str) -> np.ndarray:
+    """The images as levels; training images of dynamic binarisation are drawn once."""
+    if config.data.quantization == "dynamic" and split == "train":
+        return data.binarize(images.images, (0, 0, 3))
+    return images.images
+
+
+def report(found: likelihood.Evaluation, condition: str = "") -> None:
+    """Print the figures of a data set."""
+    note = f"  ({condition})" if condition else ""
+    nats, error = found.nats_per_image, found.nats_standard_error
+    print(f"  {nats:.3f} +- {error:.3f} nats/image{note}")
+    bits, error = found.bits_per_dim, found.bits_per_dim_standard_error
+    print(f"  {bits:.4f} +- {error:.4f} bits/dim{note}")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
 """Draw images from a trained model: python sample.py [OPTIONS]"""
 
 import dataclasses
+import re
 import time
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -27,10 +29,39 @@ class Settings:
     """1 samples the model; less gives likelier images, 0 the likeliest levels."""
     batch_size: int = 256
     """Images drawn at a time: bounds memory, changes no image."""
-    method: sampling.Method = "cached"
-    """How to sample; the images are the same. full is the slow textbook loop."""
+    method: sampling.Method = "auto"
+    """How to sample; the images are the same. auto chooses between cached and
+    wavefront; full is the slow textbook loop."""
+    labels: str | None = None
+    """Classes to draw, for a model with classes, in turn: 3 or 0-9 or 1,4. All of them
+    if left out."""
     output: str = "samples.png"
     """.png: a grid to look at; .npy or .npz: the levels as integers [N, H, W, C]."""
+
+
+def classes(text: str | None, num_images: int, num_classes: int) -> np.ndarray | None:
+    """The class of each image, int ``[num_images]``, from the text of ``--labels``."""
+    if num_classes == 0:
+        require(
+            text is None,
+            f"--labels needs a model with classes, got {text} for one without;"
+            " leave it out",
+        )
+        return None
+    named = f"0-{num_classes - 1}" if text is None else text
+    parts = [re.fullmatch(r"(\d+)(?:-(\d+))?", part) for part in named.split(",")]
+    chosen = [
+        label
+        for part in parts
+        if part is not None
+        for label in range(int(part[1]), int(part[2] or part[1]) + 1)
+    ]
+    require(
+        all(parts) and bool(chosen) and max(chosen) < num_classes,
+        f"--labels must be classes from 0 to {num_classes - 1}, such as 3 or 0-2 or"
+        f" 1,4, got {named}",
+    )
+    return np.resize(chosen, num_images)
 
 
 def main(args: list[str]) -> None:
@@ -46,6 +77,11 @@ def main(args: list[str]) -> None:
         f"--output must be a file in an existing folder, got {output}",
     )
     model = pj.load(settings.workdir, settings.checkpoint)
+    require(
+        settings.num_images >= 1,
+        f"--num-images must be at least 1, got {settings.num_images}; try 64",
+    )
+    labels = classes(settings.labels, settings.num_images, model.config.num_classes)
     began = time.perf_counter()
     drawn = np.asarray(
         pj.sample(
@@ -53,6 +89,7 @@ def main(args: list[str]) -> None:
             jax.random.key(settings.seed),
             settings.num_images,
             temperature=settings.temperature,
+            labels=labels,
             method=settings.method,
             batch_size=settings.batch_size,
         )
@@ -60,11 +97,14 @@ def main(args: list[str]) -> None:
     seconds = time.perf_counter() - began
     levels = model.config.levels
     if output.suffix == ".png":
-        images.save_png(output, images.grid(drawn, levels))
+        images.save_png(output, images.grid(drawn, levels, labels))
     elif output.suffix == ".npy":
         np.save(output, drawn)
     else:
-        np.savez_compressed(output, images=drawn, levels=levels)
+        arrays: dict[str, Any] = {"images": drawn, "levels": levels}
+        if labels is not None:
+            arrays["labels"] = labels
+        np.savez_compressed(output, **arrays)
     print(f"{output}: {len(drawn)} images in {seconds:.1f} s, compilation included")
 
 

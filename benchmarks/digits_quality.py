@@ -44,13 +44,13 @@ def main(settings: Settings) -> None:
     _, labels = cast(tuple, load_digits(return_X_y=True))
     labels = labels[np.random.default_rng(0).permutation(1797)]
     classifier = CalibratedClassifierCV(SVC(C=10), cv=5, ensemble=False)  # pyright: ignore
-    classifier.fit(splits.train.reshape(1500, -1), labels[:1500])
+    classifier.fit(splits.train.images.reshape(1500, -1), labels[:1500])
     model = pj.load(settings.workdir)
     samples = pj.sample(model, jax.random.key(settings.seed), settings.num_images)
-    accuracy = classifier.score(splits.test.reshape(297, -1), labels[1500:])
+    accuracy = classifier.score(splits.test.images.reshape(297, -1), labels[1500:])
     print(f"classifier: {accuracy:.3f} accuracy on the 297 test digits")
     for name, images in (
-        ("test digits", splits.test),
+        ("test digits", splits.test.images),
         ("samples", np.asarray(samples)),
     ):
         confidence = classifier.predict_proba(images.reshape(len(images), -1)).max(1)

@@ -24,7 +24,7 @@ from orbax.checkpoint import v1
 
 from pixelcnn_jax import config as configs
 from pixelcnn_jax.errors import UserError, require
-from pixelcnn_jax.models import PixelCNN, build_model
+from pixelcnn_jax.models import build_model
 from pixelcnn_jax.params import from_params, to_params
 
 ocp: Any = v1  # its annotations do not hold for its own policies and paths
@@ -175,7 +175,7 @@ def read_config(run: Path) -> configs.Config:
     return configs.from_json((run / CONFIG).read_text())
 
 
-def load(run: str | Path, checkpoint: Which = "best") -> PixelCNN:
+def load(run: str | Path, checkpoint: Which = "best") -> Any:
     """A trained model.
 
     Args:
@@ -195,7 +195,7 @@ def load(run: str | Path, checkpoint: Which = "best") -> PixelCNN:
     return from_params(graph, restore(folder, step, {"params": params})["params"])
 
 
-def untrained(config: configs.Config) -> PixelCNN:
+def untrained(config: configs.Config) -> Any:
     """The model with which a run of this config begins."""
     return build_model(config.model, config.seed)
 

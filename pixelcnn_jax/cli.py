@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
 import tyro
@@ -28,7 +28,12 @@ def parse(
 
     def read() -> T:
         return tyro.cli(
-            settings, default=default, args=args, prog=program, description=about
+            settings,
+            default=default,
+            args=args,
+            prog=program,
+            description=about,
+            config=(tyro.conf.AvoidSubcommands,),  # the default names the model
         )
 
     if "-h" in args or "--help" in args:
@@ -61,11 +66,15 @@ def use_machine_well() -> None:
     """
     if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
         with contextlib.suppress(RuntimeError):  # JAX has begun: a test, a notebook
-            if jax.config.jax_num_cpu_devices == -1:
+            if _setting("jax_num_cpu_devices") == -1:
                 jax.config.update("jax_num_cpu_devices", _usable_cores())
-    if jax.config.jax_compilation_cache_dir is None:
+    if _setting("jax_compilation_cache_dir") is None:
         home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         jax.config.update("jax_compilation_cache_dir", str(home / "pixelcnn_jax"))
+
+
+def _setting(name: str) -> Any:
+    return getattr(jax.config, name)
 
 
 def _usable_cores() -> int:

@@ -13,21 +13,25 @@ def to_pixels(images: np.ndarray, levels: int) -> np.ndarray:
 
 
 def grid(
-    images: np.ndarray, levels: int, columns: int | None = None, min_width: int = 512
+    images: np.ndarray,
+    levels: int,
+    labels: np.ndarray | None = None,
+    min_width: int = 512,
 ) -> np.ndarray:
-    """Images side by side in one picture, in order, a row at a time.
+    """Images side by side in one picture: as square as it goes, or a row a class.
 
     Args:
         images: levels ``[N, H, W, C]`` with C 1 or 3.
-        columns: images in a row; None: as square as it goes.
+        labels: int ``[N]``: where they are of several classes, each class has a row, in
+            the order of the classes.
         min_width: the picture is enlarged by a whole factor to about this many pixels.
 
     Returns:
         uint8 ``[height, width, 3]``.
     """
-    count, _, width, channels = images.shape
-    columns = columns or int(np.ceil(np.sqrt(count)))
-    rows = -(-count // columns)
+    places = _places(len(images), labels)
+    rows, columns = (1 + max(place[axis] for place in places) for axis in (0, 1))
+    width, channels = images.shape[2:]
     scale = max(1, round(min_width / (columns * (width + 1))))
     gap = max(1, scale // 2)
     tiles = to_pixels(images, levels).repeat(scale, axis=1).repeat(scale, axis=2)
@@ -35,13 +39,26 @@ def grid(
     picture = np.full(
         (rows * (tall + gap) + gap, columns * (wide + gap) + gap, 3), 64, np.uint8
     )
-    for index, tile in enumerate(tiles):
-        top = gap + index // columns * (tall + gap)
-        left = gap + index % columns * (wide + gap)
+    for tile, (row, column) in zip(tiles, places, strict=True):
+        top, left = gap + row * (tall + gap), gap + column * (wide + gap)
         # One channel broadcasts to grey. Of other numbers than 3 the first is shown.
         shown = tile if channels in (1, 3) else tile[..., :1]
         picture[top : top + tall, left : left + wide] = shown
     return picture
+
+
+def _places(count: int, labels: np.ndarray | None) -> list[tuple[int, int]]:
+    """The row and column of each image of a grid."""
+    classes = [] if labels is None else sorted(set(np.asarray(labels).tolist()))
+    if len(classes) < 2:
+        columns = int(np.ceil(np.sqrt(count)))
+        return [divmod(index, columns) for index in range(count)]
+    filled = dict.fromkeys(classes, -1)
+    places = []
+    for label in np.asarray(labels).tolist():
+        filled[label] += 1
+        places.append((classes.index(label), filled[label]))
+    return places
 
 
 def save_png(path: Path, picture: np.ndarray) -> None:

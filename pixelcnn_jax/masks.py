@@ -5,8 +5,7 @@ and the channels of a pixel in order. A mask lets an output see what comes earli
 that order (type A: strictly earlier) or also itself (type B). Source: van den Oord et
 al. 2016, "Pixel Recurrent Neural Networks", section 3.4, https://arxiv.org/abs/1601.06759
 
-Rows below the centre can never be seen, so kernels and masks hold only the
-``kernel_size // 2 + 1`` rows down to the centre.
+Rows below the centre can never be seen, so kernels and masks end with the centre row.
 """
 
 from typing import Literal
@@ -15,23 +14,34 @@ import numpy as np
 
 MaskType = Literal["A", "B"]
 
+Stack = Literal["full", "vertical", "horizontal"]
+"""What part of the context a kernel covers: all of it, the rows above, or the row so
+far. The last two are the stacks of the Gated PixelCNN (van den Oord et al. 2016,
+"Conditional Image Generation with PixelCNN Decoders", section 2.2,
+https://arxiv.org/abs/1606.05328)."""
 
-def channel_of_feature(num_features: int, num_channels: int) -> np.ndarray:
+
+def channel_of_feature(
+    num_features: int, num_channels: int, parts: int = 1
+) -> np.ndarray:
     """The image channel that each feature belongs to: contiguous equal groups.
 
-    Features of channel ``c`` may depend on the channels up to ``c`` of their own
-    pixel. Returns int ``[num_features]``.
+    Features of channel ``c`` may depend on the channels up to ``c`` of their own pixel.
+    Features that are later split into ``parts`` equal parts, such as the two halves of
+    a gate, have the groups within each part. Returns int ``[num_features]``.
 
     Raises:
-        ValueError: ``num_features`` is not a multiple of ``num_channels``.
+        ValueError: ``num_features`` is not a multiple of ``parts * num_channels``.
     """
-    if num_features % num_channels:
-        nearest = max(1, round(num_features / num_channels)) * num_channels
+    unit = num_channels * parts
+    if num_features % unit:
+        nearest = max(1, round(num_features / unit)) * unit
         raise ValueError(
-            f"the number of features must be a multiple of the {num_channels} channels,"
-            f" got {num_features}; the nearest valid value is {nearest}"
+            f"the number of features must be a multiple of {parts} x {num_channels}"
+            f" channels, got {num_features}; the nearest valid value is {nearest}"
         )
-    return np.arange(num_features) * num_channels // num_features
+    each = num_features // parts
+    return np.tile(np.arange(each) * num_channels // each, parts)
 
 
 def causal_mask(
@@ -40,29 +50,41 @@ def causal_mask(
     in_features: int,
     out_features: int,
     num_channels: int = 1,
+    *,
+    stack: Stack = "full",
+    parts: int = 1,
 ) -> np.ndarray:
-    """The 0/1 mask of a causal kernel.
+    """The 0/1 mask of a causal kernel; its last row is the position's own.
 
     Args:
         kernel_size: side of the full square kernel, odd.
         mask_type: what the centre tap sees: "A" the channels before the output's own,
-            "B" those up to and including it.
+            "B" those up to and including it. In the vertical stack, whose features know
+            only rows above their own, "A" closes the whole own row (for images as
+            input) and "B" opens it (for features).
         in_features, out_features: features on either side, in contiguous groups.
             The first layer's inputs are the image's channels themselves.
         num_channels: channels of the image.
+        stack: which part of the context the kernel covers.
+        parts: equal parts into which the outputs will be split.
 
     Returns:
-        float32 ``[kernel_size // 2 + 1, kernel_size, in_features, out_features]``.
+        float32 ``[rows, kernel_size, in_features, out_features]``, with rows 1 in the
+        horizontal stack and ``kernel_size // 2 + 1`` elsewhere.
     """
     if kernel_size % 2 == 0 or kernel_size < 1:
         raise ValueError(f"kernel_size must be odd and positive, got {kernel_size}")
     half = kernel_size // 2
-    mask = np.zeros((half + 1, kernel_size, in_features, out_features), np.float32)
-    mask[:half] = 1
-    mask[half, :half] = 1
+    rows = 1 if stack == "horizontal" else half + 1
+    mask = np.zeros((rows, kernel_size, in_features, out_features), np.float32)
+    mask[:-1] = 1
+    if stack == "vertical":
+        mask[-1] = mask_type == "B"
+        return mask
+    mask[-1, :half] = 1
     sees = channel_of_feature(in_features, num_channels)[:, None]
-    own = channel_of_feature(out_features, num_channels)[None, :]
-    mask[half, half] = sees < own if mask_type == "A" else sees <= own
+    own = channel_of_feature(out_features, num_channels, parts)[None, :]
+    mask[-1, half] = sees < own if mask_type == "A" else sees <= own
     return mask
 
 
@@ -71,33 +93,56 @@ def live_taps(mask: np.ndarray) -> list[tuple[int, int]]:
     return [(int(r), int(c)) for r, c in np.argwhere(mask.any(axis=(2, 3)))]
 
 
+def see_through(
+    seen: np.ndarray, kernel_size: int, mask_type: MaskType, stack: Stack = "full"
+) -> np.ndarray:
+    """What the outputs of a causal layer see, given what its inputs see.
+
+    Args:
+        seen: bool ``[H, W, C, ...]``: what each position's features of each channel
+            see.
+
+    Returns:
+        bool ``[H, W, C, ...]``, for the layer's outputs.
+    """
+    height, width, channels = seen.shape[:3]
+    half = kernel_size // 2
+    mask = causal_mask(
+        kernel_size, mask_type, channels, channels, channels, stack=stack
+    )
+    above = len(mask) - 1
+    rest = [(0, 0)] * (seen.ndim - 2)
+    padded = np.pad(seen, [(above, 0), (half, half), *rest])
+    out = np.zeros_like(seen)
+    for row, column in live_taps(mask):
+        inputs = padded[row : row + height, column : column + width]
+        for source, target in np.argwhere(mask[row, column]):
+            out[:, :, target] |= inputs[:, :, source]
+    return out
+
+
+def itself(height: int, width: int, num_channels: int = 1) -> np.ndarray:
+    """Each input sees itself, ``[H, W, C, H, W, C]``: where receptive fields begin.
+
+    Entry ``[r, c, k, i, j, l]`` of a receptive field says whether the output for
+    channel ``k`` at ``(r, c)`` depends on channel ``l`` at ``(i, j)``. What is earlier
+    in raster order and still False is the *blind spot*.
+    """
+    shape = (height, width, num_channels)
+    return np.eye(int(np.prod(shape)), dtype=bool).reshape(*shape, *shape)
+
+
 def receptive_field(
     layers: list[tuple[int, MaskType]], height: int, width: int, num_channels: int = 1
 ) -> np.ndarray:
-    """Which inputs each output of a stack of causal layers can see.
+    """Which inputs each output of a plain stack of causal layers can see; see `itself`.
 
     Args:
         layers: kernel size and mask type of each layer, from input to output.
-
-    Returns:
-        bool ``[H, W, C, H, W, C]``: entry ``[r, c, k, i, j, l]`` says whether the
-        output for channel ``k`` at ``(r, c)`` depends on channel ``l`` at ``(i, j)``.
-        What is earlier in raster order and still False is the *blind spot*.
     """
-    shape = (height, width, num_channels)
-    size = height * width * num_channels
-    seen = np.eye(size, dtype=bool).reshape(*shape, *shape)
+    seen = itself(height, width, num_channels)
     for kernel_size, mask_type in layers:
-        half = kernel_size // 2
-        mask = causal_mask(
-            kernel_size, mask_type, num_channels, num_channels, num_channels
-        )
-        padded = np.pad(seen, [(half, 0), (half, half)] + [(0, 0)] * 4)
-        seen = np.zeros_like(seen)
-        for row, column in live_taps(mask):
-            inputs = padded[row : row + height, column : column + width]
-            for source, target in np.argwhere(mask[row, column]):
-                seen[:, :, target] |= inputs[:, :, source]
+        seen = see_through(seen, kernel_size, mask_type)
     return seen
 
 

@@ -3,6 +3,10 @@
 import os
 
 os.environ.setdefault("TQDM_DISABLE", "1")
+# The tests run hundreds of programs once: compile them fast rather than well.
+os.environ["XLA_FLAGS"] = (
+    os.environ.get("XLA_FLAGS", "") + " --xla_backend_optimization_level=0"
+)
 
 import jax
 
@@ -28,12 +32,13 @@ needs_real_data = pytest.mark.skipif(
 
 
 @functools.cache
-def tiny_model(seed: int = 0, scale: float = 2.0, **overrides) -> pj.PixelCNN:
+def tiny_model(seed: int = 0, scale: float = 2.0, gated: bool = False, **overrides):
     """A small network with random biases and larger weights: no pixel is uniform.
 
     Built once for all tests; who changes one makes a copy (`nnx.clone`).
     """
-    model = pj.build_model(pj.PixelCNNConfig.tiny(**overrides), seed)
+    kind = pj.GatedPixelCNNConfig if gated else pj.PixelCNNConfig
+    model = pj.build_model(kind.tiny(**overrides), seed)
     rng = np.random.default_rng(seed)
     graph, state = nnx.split(model)
 
@@ -43,11 +48,17 @@ def tiny_model(seed: int = 0, scale: float = 2.0, **overrides) -> pj.PixelCNN:
     return nnx.merge(graph, jax.device_put(jax.tree.map(stir, state)))
 
 
-def random_images(model: pj.PixelCNN, count: int, seed: int = 0) -> np.ndarray:
+def random_images(model, count: int, seed: int = 0) -> np.ndarray:
     c = model.config
     rng = np.random.default_rng(seed)
     shape = (count, c.height, c.width, c.channels)
     return rng.integers(0, c.levels, shape).astype(np.int32)
+
+
+def some_labels(model, count: int) -> np.ndarray | None:
+    """Classes in turn; None for a model without."""
+    classes = model.config.num_classes
+    return np.arange(count) % classes if classes else None
 
 
 @pytest.fixture

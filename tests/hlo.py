@@ -19,11 +19,24 @@ def computations(text: str) -> dict[str, list[str]]:
     return found
 
 
-def loop_bodies(text: str) -> list[str]:
-    """Names of the computations that loops run, those they call included."""
+def loop_bodies(text: str, innermost: bool = False) -> list[str]:
+    """Names of the computations that loops run, those they call included.
+
+    ``innermost``: only of loops that hold no other loop.
+    """
     found = computations(text)
-    pending = re.findall(r"body=%?([\w.-]+)", text)
     reached: list[str] = []
+    for body in re.findall(r"body=%?([\w.-]+)", text):
+        called = _called(found, body)
+        nested = any("body=" in line for name in called for line in found[name])
+        if not (innermost and nested):
+            reached += called
+    return sorted(set(reached))
+
+
+def _called(found: dict[str, list[str]], name: str) -> list[str]:
+    """A computation and all that it calls."""
+    pending, reached = [name], []
     while pending:
         name = pending.pop()
         if name in reached or name not in found:
@@ -35,12 +48,14 @@ def loop_bodies(text: str) -> list[str]:
     return reached
 
 
-def copies_in_loops(text: str, shapes: Sequence[Sequence[int]]) -> list[str]:
+def copies_in_loops(
+    text: str, shapes: Sequence[Sequence[int]], innermost: bool = False
+) -> list[str]:
     """The copies of arrays of these float32 shapes that happen inside loops."""
     found = computations(text)
     wanted = {"f32[" + ",".join(map(str, shape)) + "]" for shape in shapes}
     copies = []
-    for name in loop_bodies(text):
+    for name in loop_bodies(text, innermost):
         for line in found[name]:
             match = re.search(r"= \(?(f32\[[\d,]*\])\S* (copy|copy-start)\(", line)
             if match and match[1] in wanted:

@@ -27,7 +27,7 @@ def run(tmp_path: Path) -> Path:
     return folder
 
 
-def equal(a: pj.PixelCNN, b: pj.PixelCNN) -> bool:
+def equal(a, b) -> bool:
     (_, left), (_, right) = to_params(a), to_params(b)
     return all(bool((left[name] == right[name]).all()) for name in left | right)
 
@@ -122,7 +122,7 @@ def test_the_shipped_model_is_a_good_density_model():
     settings = checkpoints.read_config(checkpoints.run_folder("digits"))
     from pixelcnn_jax import data
 
-    test = data.load(settings.data, settings.model).test
+    test = data.load(settings.data, settings.model).test.images
     assert 0.2 < float(pj.bits_per_dim(model, test).mean()) < 0.42
     drawn = np.asarray(pj.sample(model, jax.random.key(0), 64))
     own = float(pj.bits_per_dim(model, drawn).mean())

@@ -1,13 +1,18 @@
-"""Levels are the book's; data that are missing or damaged are named, at once."""
+"""Levels are the book's; labels stay with their images; what is wrong is named."""
 
+import dataclasses
 import functools
 import gzip
 import hashlib
 import http.server
+import shutil
 import struct
 import threading
+import tracemalloc
 import types
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,10 +20,11 @@ import pytest
 import pixelcnn_jax as pj
 from pixelcnn_jax import data
 from pixelcnn_jax.config import DataConfig
-from pixelcnn_jax.data import catalogue
+from pixelcnn_jax.data import catalogue, idx, source, splits
 from tests.conftest import DATA_DIR, needs_real_data
 
 BOOK = pj.PixelCNNConfig()
+DIGITS = pj.PixelCNNConfig(height=8, width=8, levels=17)
 
 
 def test_quantize_puts_equal_bins_over_the_source():
@@ -58,25 +64,131 @@ def test_resize_keeps_images_of_the_right_size():
 
 
 def test_digits_have_fixed_splits_that_share_no_image():
-    splits = data.load(DataConfig(validation_images=200), BOOK)
-    assert [len(x) for x in (splits.train, splits.validation, splits.test)] == [
+    found = data.load(DataConfig(validation_images=200), BOOK)
+    assert [len(found.train), len(found.validation), len(found.test)] == [
         1300,
         200,
         297,
     ]
-    assert splits.train.shape[1:] == (16, 16, 1) and splits.train.dtype == np.uint8
-    counts = np.bincount(splits.train.ravel(), minlength=4)
+    levels = found.train.images
+    assert levels.shape[1:] == (16, 16, 1) and levels.dtype == np.uint8
+    counts = np.bincount(levels.ravel(), minlength=4)
     np.testing.assert_allclose(
         counts / counts.sum(), [0.557, 0.153, 0.184, 0.106], atol=5e-4
     )
     more = data.load(DataConfig(validation_images=300), BOOK)
-    assert (more.test == splits.test).all()
+    assert (more.test.images == found.test.images).all()
     again = data.load(DataConfig(validation_images=200), BOOK)
-    assert (again.validation == splits.validation).all()
-    everything = np.concatenate([splits.train, splits.validation])
+    assert (again.validation.images == found.validation.images).all()
+    everything = np.concatenate([levels, found.validation.images])
     whole = data.load(DataConfig(validation_images=0), BOOK)
     assert len(whole.validation) == 0
-    assert sorted(map(bytes, everything)) == sorted(map(bytes, whole.train))
+    assert sorted(map(bytes, everything)) == sorted(map(bytes, whole.train.images))
+
+
+def test_every_digit_keeps_its_label():
+    from sklearn.datasets import load_digits
+
+    pixels, labels = load_digits(return_X_y=True)
+    true = dict(zip(map(bytes, pixels.astype(np.uint8)), labels, strict=True))
+    found = data.load(DataConfig(validation_images=200), DIGITS)
+    assert found.num_classes == 10
+    for part in (found.train, found.validation, found.test):
+        assert part.labels is not None and part.labels.dtype == np.int32
+        assert part.labels.tolist() == [true[bytes(x)] for x in part.images]
+
+
+def test_the_share_of_each_class_is_counted():
+    shares = data.class_frequencies(np.int32([2, 0, 2, 2]), 5)
+    assert shares.dtype == np.float64 and shares.tolist() == [0.25, 0, 0.75, 0, 0]
+
+
+@pytest.mark.parametrize("labels", [[], [0, 4], [-1, 0]])
+def test_shares_of_impossible_labels_are_refused(labels: list[int]):
+    with pytest.raises(ValueError, match="labels must be 0 to 3, at least one"):
+        data.class_frequencies(np.int32(labels), 4)
+
+
+def test_slabs_change_nothing(monkeypatch):
+    whole = data.load(DataConfig(), BOOK)
+    monkeypatch.setattr(splits, "SLAB", 7)
+    slabs = data.load(DataConfig(), BOOK)
+    assert (slabs.train.images == whole.train.images).all()
+    assert (slabs.test.images == whole.test.images).all()
+
+
+@pytest.mark.parametrize("side", [28, 16])
+@pytest.mark.parametrize("quantization", ["bins", "dynamic"])
+def test_memory_stays_at_a_few_bytes_a_pixel(monkeypatch, side: int, quantization: str):
+    images = np.zeros((4096, 28, 28, 1), np.uint8)
+    part = source.Part(images, None)
+    few = source.Part(images[:1], None)
+    monkeypatch.setattr(
+        catalogue, "load", lambda *_: source.Source(part, few, num_classes=0)
+    )
+    monkeypatch.setattr(splits, "SLAB", 64)
+    model = pj.PixelCNNConfig.tiny(height=side, width=side, levels=2)
+    tracemalloc.start()
+    data.load(DataConfig("zeros", quantization=quantization), model)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 5 * 4096 * side**2
+
+
+# --- dynamic binarisation
+
+
+def dynamic(validation_images: int, **model) -> data.Splits:
+    config = DataConfig(validation_images=validation_images, quantization="dynamic")
+    return data.load(config, dataclasses.replace(DIGITS, levels=2, **model))
+
+
+def test_brightness_is_the_pixel_of_an_8_bit_image():
+    assert (data.brightness(np.arange(256)) == np.arange(256)).all()
+    assert data.brightness(np.float32([0.4, 0.6, 254.7])).tolist() == [0, 1, 255]
+    found = data.brightness(np.uint8([0, 1, 2, 9, 16]), 17)
+    assert found.dtype == np.uint8 and found.tolist() == [0, 16, 32, 143, 255]
+
+
+def test_a_pixel_is_1_as_often_as_it_is_bright():
+    count = 100_000
+    pixels = np.repeat(np.uint8([[0], [1], [64], [254], [255]]), count, axis=1)
+    found = data.binarize(pixels, (1,)).mean(axis=1)
+    share = np.array([0, 1, 64, 254, 255]) / 255
+    assert found[0] == 0 and found[-1] == 1
+    assert (abs(found - share) <= 4 * np.sqrt(share * (1 - share) / count)).all()
+
+
+def test_training_images_stay_bright_and_the_others_are_drawn_from_them():
+    plain = data.load(DataConfig(validation_images=200), DIGITS)
+    found = dynamic(200)
+    assert (found.train.images == data.brightness(plain.train.images, 17)).all()
+    for part, pixels in (
+        (found.validation.images, plain.validation.images),
+        (found.test.images, plain.test.images),
+    ):
+        assert part.dtype == np.uint8 and part.shape == pixels.shape
+        assert set(part.ravel()) == {0, 1}
+        assert (part[pixels == 0] == 0).all() and (part[pixels == 16] == 1).all()
+        assert abs(part[pixels == 8].mean() - 0.5) < 0.1
+    assert (found.test.labels == plain.test.labels).all()
+
+
+def test_brightness_is_rounded_after_the_resize():
+    bright = np.float32(dynamic(0).train.images)
+    # Between two pixels, so far that rounding first would show.
+    plain = data.load(DataConfig(validation_images=0), DIGITS).train.images
+    wide = data.resize(plain, 8, 20) * (255 / 16)
+    found = dynamic(0, width=20).train.images
+    assert abs(found - wide).max() <= 0.5
+    assert abs(data.resize(bright, 8, 20) - wide).max() > 0.3
+
+
+def test_levels_drawn_once_do_not_depend_on_how_many_are_held_out():
+    few, many = dynamic(200), dynamic(300)
+    assert (few.test.images == many.test.images).all()
+    drawn = set(map(bytes, many.validation.images))
+    assert {bytes(x) for x in few.validation.images} <= drawn
 
 
 def test_an_epoch_takes_every_image_once_in_its_own_order():
@@ -90,39 +202,79 @@ def test_an_epoch_takes_every_image_once_in_its_own_order():
 
 
 @pytest.mark.parametrize(
-    ("source", "model", "message"),
+    ("settings", "model", "message"),
     [
         (dict(source="fashion_mnst"), {}, "did you mean fashion_mnist"),
         (dict(source="digitz"), {}, "did you mean digits"),
         (dict(), dict(channels=3, features=12), "pass --model.channels 1"),
         (dict(validation_images=1500), {}, "fewer than 1500, got 1500"),
         (dict(source="mnist", data_dir="no/such"), {}, "existing folder, got no/such"),
+        (dict(source="mnist", data_dir=__file__), {}, "existing folder, got /"),
+        (dict(source="mnist", data_dir="~no.such/x"), {}, "existing folder, got ~no"),
+        (dict(source="mnist", data_dir="x" * 999), {}, "readable, got: .*too long"),
+        (dict(source="mnist:9.9.9"), {}, "can open, got AssertionError"),
+        (dict(source="huggingface:mnist"), {}, "catalogue, got huggingface:mnist"),
+        (dict(source="lm1b"), {}, "must have a feature 'image'.*got .'text'."),
+        (
+            dict(),
+            dict(num_classes=7),
+            "num_classes must be that of the images of digits, 10, got 7; pass"
+            " --model.num-classes 10",
+        ),
     ],
 )
-def test_wrong_settings_are_refused(source: dict, model: dict, message: str):
-    with pytest.raises(pj.UserError, match=message):
-        data.load(DataConfig(**source), pj.PixelCNNConfig(**model))
+def test_wrong_settings_are_refused(settings: dict, model: dict, message: str):
+    with pytest.raises(pj.UserError, match=message) as refusal:
+        data.load(DataConfig(**settings), pj.PixelCNNConfig(**model))
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_model_of_as_many_classes_is_taken():
+    found = data.load(DataConfig(), dataclasses.replace(BOOK, num_classes=10))
+    assert found.num_classes == 10
 
 
 # --- the four files of an MNIST-like set
 
 
-def idx(values: np.ndarray) -> bytes:
-    head = struct.pack(f">HBB{values.ndim}I", 0, 8, values.ndim, *values.shape)
+def idx_file(values: np.ndarray, number_type: int = 8) -> bytes:
+    axes = values.ndim
+    head = struct.pack(f">HBB{axes}I", 0, number_type, axes, *values.shape)
     return gzip.compress(head + values.tobytes())
+
+
+def small_mnist(part: str) -> tuple[np.ndarray, np.ndarray]:
+    """The images and labels of a small set; no two images are alike."""
+    seed, count = {"train": (0, 30), "t10k": (1, 8)}[part]
+    rng = np.random.default_rng(seed)
+    images = rng.integers(0, 256, (count, 4, 4), dtype=np.uint8)
+    return images, rng.integers(0, 10, count, dtype=np.uint8)
+
+
+def url_infos(folder: Path, address: str) -> dict:
+    """What TensorFlow Datasets would know about the files in a folder."""
+    from tensorflow_datasets.core.download.checksums import UrlInfo
+    from tensorflow_datasets.core.utils import Size
+
+    infos = {}
+    for name in idx.FILES:
+        content = (folder / name).read_bytes()
+        checksum = hashlib.sha256(content).hexdigest()
+        infos[address + name] = UrlInfo(Size(len(content)), checksum, name)
+    return infos
 
 
 @pytest.fixture
 def published(tmp_path: Path, monkeypatch) -> Path:
     """A folder that is served on this machine as where a small set is published."""
+    from tensorflow_datasets.core.features import ClassLabel
+
     folder = tmp_path / "published"
     folder.mkdir()
-    rng = np.random.default_rng(0)
-    for part, count in (("train", 30), ("t10k", 8)):
-        images = rng.integers(0, 256, (count, 4, 4), dtype=np.uint8)
-        (folder / f"{part}-images-idx3-ubyte.gz").write_bytes(idx(images))
-        labels = rng.integers(0, 10, count, dtype=np.uint8)
-        (folder / f"{part}-labels-idx1-ubyte.gz").write_bytes(idx(labels))
+    for part in ("train", "t10k"):
+        images, labels = small_mnist(part)
+        (folder / f"{part}-images-idx3-ubyte.gz").write_bytes(idx_file(images))
+        (folder / f"{part}-labels-idx1-ubyte.gz").write_bytes(idx_file(labels))
 
     class Handler(http.server.SimpleHTTPRequestHandler):
         def log_message(self, *_):
@@ -130,25 +282,15 @@ def published(tmp_path: Path, monkeypatch) -> Path:
 
     handler = functools.partial(Handler, directory=str(folder))
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    url = f"http://127.0.0.1:{server.server_port}/"
-
-    from tensorflow_datasets.core.download.checksums import UrlInfo
-    from tensorflow_datasets.core.utils import Size
-
-    infos = {}
-    for name in catalogue.IDX_FILES:
-        content = (folder / name).read_bytes()
-        infos[url + name] = UrlInfo(
-            size=Size(len(content)),
-            checksum=hashlib.sha256(content).hexdigest(),
-            filename=name,
-        )
+    serve = functools.partial(server.serve_forever, poll_interval=0.01)
+    threading.Thread(target=serve, daemon=True).start()
     builder = types.SimpleNamespace(
         name="small_mnist",
-        info=types.SimpleNamespace(splits={}),
-        url_infos=infos,
-        data_dir=str(tmp_path / "tfds" / "small_mnist" / "1.0.0"),
+        info=types.SimpleNamespace(
+            splits={}, features={"label": ClassLabel(num_classes=10)}
+        ),
+        url_infos=url_infos(folder, f"http://127.0.0.1:{server.server_port}/"),
+        data_dir_root=tmp_path / "tfds",
     )
     monkeypatch.setattr(catalogue, "_builder", lambda name, folder: builder)
     yield folder
@@ -165,33 +307,47 @@ def load_small(data_dir: Path | None) -> data.Splits:
     return data.load(config, SMALL)
 
 
-def test_four_local_files_are_read(published: Path):
-    splits = load_small(published)
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (30, 4, 4), dtype=np.uint8)
-    found = np.concatenate([splits.train, splits.validation])
-    assert sorted(map(bytes, found)) == sorted(map(bytes, images))
-    assert splits.test.shape == (8, 4, 4, 1)
+def test_four_local_files_are_read_and_labels_stay_with_their_images(published: Path):
+    found = load_small(published)
+    assert found.num_classes == 10
+    assert (len(found.train), len(found.validation), len(found.test)) == (20, 10, 8)
+    seen = []
+    for part in (found.train, found.validation):
+        assert part.images.shape[1:] == (4, 4, 1) and part.labels.dtype == np.int32
+        seen += zip(map(bytes, part.images), part.labels, strict=True)
+    images, labels = small_mnist("train")
+    assert sorted(seen) == sorted(zip(map(bytes, images), labels, strict=True))
+    images, labels = small_mnist("t10k")
+    assert (found.test.images[..., 0] == images).all()
+    assert (found.test.labels == labels).all()
 
 
 def test_a_set_is_downloaded_once_and_verified(published: Path, tmp_path: Path):
     downloaded = load_small(None)
-    assert (downloaded.train == load_small(published).train).all()
+    here = load_small(published)
+    assert (downloaded.train.images == here.train.images).all()
     where = tmp_path / "tfds" / "downloads" / "small_mnist"
-    assert {path.name for path in where.iterdir()} == set(catalogue.IDX_FILES)
+    assert {path.name for path in where.iterdir()} == set(idx.FILES)
     for path in published.iterdir():
         path.unlink()  # now there is nothing to download
-    assert (load_small(None).train == downloaded.train).all()
+    assert (load_small(None).train.images == downloaded.train.images).all()
 
 
-@pytest.mark.parametrize("name", catalogue.IDX_FILES)
+def test_a_damaged_download_is_refused(published: Path, tmp_path: Path):
+    (published / idx.FILES[3]).write_bytes(b"please log in")
+    with pytest.raises(pj.UserError, match="downloaded .NonMatchingChecksumError"):
+        load_small(None)
+    assert list((tmp_path / "tfds" / "downloads" / "small_mnist").iterdir()) == []
+
+
+@pytest.mark.parametrize("name", idx.FILES)
 def test_truncated_and_other_files_are_named(published: Path, name: str):
     content = (published / name).read_bytes()
     for wrong in (
         content[:-9],
         content + b"x",
         b"",
-        idx(np.zeros((3, 4, 4), np.uint8)),
+        idx_file(np.zeros((3, 4, 4), np.uint8)),
     ):
         (published / name).write_bytes(wrong)
         with pytest.raises(pj.UserError, match=f"{name} must be the published file"):
@@ -199,37 +355,79 @@ def test_truncated_and_other_files_are_named(published: Path, name: str):
 
 
 def test_missing_files_are_listed(published: Path):
-    (published / catalogue.IDX_FILES[2]).unlink()
+    (published / idx.FILES[2]).unlink()
     with pytest.raises(pj.UserError, match="lacks t10k-images-idx3-ubyte.gz; put"):
         load_small(published)
 
 
+@pytest.mark.parametrize("name", idx.FILES)
+def test_a_folder_in_the_place_of_a_file_is_named(published: Path, name: str):
+    (published / name).unlink()
+    (published / name).mkdir()
+    with pytest.raises(pj.UserError, match=f"{name} must be a readable file, got: Is"):
+        load_small(published)
+
+
+def test_one_label_too_few_is_noticed(published: Path):
+    labels = small_mnist("train")[1]
+    (published / idx.FILES[1]).write_bytes(idx_file(labels[:-1]))
+    builder = catalogue._builder("small_mnist", None)
+    builder.url_infos = url_infos(published, "http://127.0.0.1/")
+    with pytest.raises(
+        pj.UserError, match="labels-idx1-ubyte.gz must hold .* 30 images .* got 29"
+    ):
+        load_small(published)
+
+
+ZEROS = np.zeros((2, 3, 3), np.uint8)
+
+
 @pytest.mark.parametrize(
-    ("content", "message"),
+    ("content", "axes", "message"),
     [
-        (b"not gzip", "must be a whole gzip file"),
-        (idx(np.zeros((2, 3, 3), np.uint8))[:-9], "must be a whole gzip file"),
-        (idx(np.zeros(5, np.uint8)), "must be an IDX file of 8-bit images"),
-        (gzip.compress(b"short"), "must be an IDX file of 8-bit images"),
+        (b"not gzip", 3, "must be a whole gzip file"),
+        (idx_file(ZEROS)[:-9], 3, "must be a whole gzip file"),
+        (idx_file(ZEROS[0, 0]), 3, "must be an IDX file of 8-bit images"),
+        (idx_file(ZEROS), 1, "must be an IDX file of 8-bit labels"),
+        (idx_file(ZEROS, 9), 3, "must be an IDX file of 8-bit images"),
+        (gzip.compress(b"short"), 3, "must be an IDX file of 8-bit images"),
+        (gzip.compress(b"short"), 1, "must be an IDX file of 8-bit labels"),
+        (
+            gzip.compress(gzip.decompress(idx_file(ZEROS)) + b"x"),
+            3,
+            "must be an IDX file of 8-bit images",
+        ),
     ],
-    ids=["not_gzip", "cut_gzip", "labels", "short"],
+    ids=[
+        "not_gzip",
+        "cut_gzip",
+        "labels_for_images",
+        "images_for_labels",
+        "signed",
+        "short_images",
+        "short_labels",
+        "long_images",
+    ],
 )
-def test_the_reader_refuses_what_is_no_idx_file(tmp_path, content, message):
-    path = tmp_path / "images.gz"
-    path.write_bytes(content)
-    with pytest.raises(pj.UserError, match=message):
-        catalogue.read_idx(path)
-
-
-def test_without_a_network_the_error_says_where_to_put_the_files(
-    published: Path, tmp_path: Path, monkeypatch
+def test_the_reader_refuses_what_is_no_idx_file(
+    content: bytes, axes: int, message: str
 ):
+    with pytest.raises(pj.UserError, match=message):
+        idx.decode(content, Path("file.gz"), axes)
+
+
+@pytest.fixture
+def offline(monkeypatch):
     import requests
 
-    def offline(*_, **__):
+    def get(*_, **__):
         raise requests.exceptions.ConnectionError("no route")
 
-    monkeypatch.setattr(requests, "head", offline)
+    monkeypatch.setattr(requests, "get", get)
+
+
+@pytest.mark.usefixtures("offline")
+def test_without_a_network_the_error_says_where_to_put_the_files(published: Path):
     with pytest.raises(pj.UserError, match="not on this machine.*pass --data.data-dir"):
         load_small(None)
 
@@ -249,9 +447,12 @@ TINY_COLOUR = pj.PixelCNNConfig.tiny(channels=3, features=12, levels=256)
 
 def test_a_prepared_set_is_read_without_tensorflow():
     config = DataConfig("tiny_array_record", str(PREPARED), validation_images=2)
-    splits = data.load(config, TINY_COLOUR)
-    assert (len(splits.train), len(splits.validation), len(splits.test)) == (10, 2, 4)
-    assert splits.train[0, 0, 0].tolist() == [38, 83, 46]
+    found = data.load(config, dataclasses.replace(TINY_COLOUR, num_classes=2))
+    assert (len(found.train), len(found.validation), len(found.test)) == (10, 2, 4)
+    assert found.train.images[0, 0, 0].tolist() == [38, 83, 46]
+    assert found.num_classes == 2
+    assert found.test.labels is not None and found.test.labels.dtype == np.int32
+    assert found.test.labels.tolist() == [1, 1, 0, 0]
 
 
 def test_a_set_prepared_for_tensorflow_alone_names_the_extra(monkeypatch):
@@ -267,20 +468,133 @@ def test_colour_is_not_taken_for_grey():
         data.load(config, BOOK)
 
 
+@pytest.mark.parametrize(
+    "file", ["dataset_info.json", "features.json", "*train.array_record*", "*test.arr*"]
+)
+def test_a_damaged_prepared_set_is_named(tmp_path: Path, file: str):
+    shutil.copytree(PREPARED / "tiny_array_record", tmp_path / "tiny_array_record")
+    (path,) = tmp_path.rglob(file)
+    content = path.read_bytes()
+    config = DataConfig("tiny_array_record", str(tmp_path))
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(pj.UserError, match="tiny_array_record must be "):
+        data.load(config, TINY_COLOUR)
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(pj.UserError, match="tiny_array_record"):
+        data.load(config, TINY_COLOUR)
+
+
+@pytest.fixture
+def prepared(monkeypatch) -> Callable[..., types.SimpleNamespace]:
+    """Makes a builder of a set whose two splits are the same examples."""
+    from tensorflow_datasets.core.features import ClassLabel, Image
+
+    def make(images: list, labels: list | None = None, **image: Any):
+        features: dict = {"image": Image(**{"shape": (None, None, 1), **image})}
+        if labels is not None:
+            features["label"] = ClassLabel(num_classes=3)
+        examples = [
+            {"image": image, "label": label}
+            for image, label in zip(images, labels or range(len(images)), strict=True)
+        ]
+        builder = types.SimpleNamespace(
+            name="small",
+            data_path="folder/small",
+            info=types.SimpleNamespace(
+                splits={"train": None, "test": None},
+                features=features,
+                file_format=types.SimpleNamespace(value="array_record"),
+            ),
+            as_data_source=lambda split: examples,
+        )
+        monkeypatch.setattr(catalogue, "_builder", lambda name, folder: builder)
+        return builder
+
+    return make
+
+
+def load_prepared(**model) -> data.Splits:
+    config = DataConfig("small", validation_images=1)
+    return data.load(config, dataclasses.replace(SMALL, **model))
+
+
+def noise(*shape: int, high: int = 256) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, high, (*shape, 1), dtype=np.uint8)
+
+
+def test_images_of_several_sizes_are_resized_one_by_one(prepared):
+    images = [noise(4, 4), noise(6, 3), noise(2, 8)]
+    prepared(images)
+    found = load_prepared().test.images
+    for image, one in zip(images, found, strict=True):
+        assert (one == data.resize(image[None], 4, 4)[0].astype(np.uint8)).all()
+
+
+def test_a_set_of_zeros_and_ones_fills_both_levels(prepared):
+    images = noise(5, 4, 4, high=2)
+    prepared(list(images))
+    assert (load_prepared(levels=2).test.images == images).all()
+
+
+def test_a_set_without_classes_has_no_labels(prepared):
+    from tensorflow_datasets.core.features import Scalar
+
+    features = prepared(list(noise(5, 4, 4))).info.features
+    for label in ({}, {"label": Scalar(np.int64)}):
+        features.update(label)
+        found = load_prepared()
+        parts = (found.train, found.validation, found.test)
+        assert found.num_classes == 0 and [x.labels for x in parts] == [None] * 3
+        with pytest.raises(pj.UserError, match="0 .they have no labels., got 3; pass"):
+            load_prepared(num_classes=3)
+
+
+@pytest.mark.parametrize("label", [-1, 3])
+def test_labels_of_no_class_are_refused_where_they_matter(prepared, label: int):
+    prepared(list(noise(3, 4, 4)), labels=[0, 1, label])
+    assert load_prepared().test.labels.tolist() == [0, 1, label]
+    with pytest.raises(pj.UserError, match=f"must be 0 to 2, got .{label}.; choose"):
+        load_prepared(num_classes=3)
+
+
+@pytest.mark.parametrize(
+    "image", [dict(dtype=np.uint16), dict(dtype=np.float32), dict(shape=(4, 4, None))]
+)
+def test_images_that_are_not_8_bit_are_refused(prepared, image: dict):
+    prepared(list(noise(3, 4, 4)), **image)
+    with pytest.raises(pj.UserError, match="small must have a feature 'image', 8-bit"):
+        load_prepared()
+
+
+@pytest.mark.usefixtures("offline")
+def test_nothing_is_prepared_without_a_network(prepared, tmp_path, monkeypatch):
+    builder = prepared([])
+    builder.info.splits = {}
+    builder.url_infos = {"http://127.0.0.1/small.zip": None}
+    builder.data_dir = builder.data_dir_root = tmp_path
+    builder.download_and_prepare = lambda **_: pytest.fail("would try for minutes")
+    monkeypatch.setattr(catalogue.importlib.util, "find_spec", lambda name: name)
+    with pytest.raises(pj.UserError, match="could not: ConnectionError: no route"):
+        load_prepared()
+
+
 # --- the real sets
 
 
 @needs_real_data
-def test_fashion_mnist_has_the_books_level_frequencies():
+def test_fashion_mnist_has_the_books_level_frequencies_and_its_labels():
     config = DataConfig(
         "fashion_mnist", f"{DATA_DIR}/fashion_mnist", validation_images=0
     )
-    splits = data.load(config, BOOK)
-    assert splits.train.shape == (60_000, 16, 16, 1)
-    assert splits.test.shape == (10_000, 16, 16, 1)
-    counts = np.bincount(splits.train.ravel())
+    found = data.load(config, BOOK)
+    assert found.train.images.shape == (60_000, 16, 16, 1)
+    assert found.test.images.shape == (10_000, 16, 16, 1)
+    counts = np.bincount(found.train.images.ravel())
     frequencies = (counts / counts.sum()).round(4).tolist()
     assert frequencies == [0.5806, 0.1146, 0.1461, 0.1587]
+    assert data.class_frequencies(found.train.labels, 10).tolist() == [0.1] * 10
+    assert found.test.labels[:8].tolist() == [9, 2, 1, 1, 6, 1, 4, 6]
 
 
 @needs_real_data

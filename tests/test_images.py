@@ -11,7 +11,7 @@ def test_levels_span_black_to_white():
 
 def test_a_grid_shows_the_images_in_order():
     levels = np.arange(6).reshape(6, 1, 1, 1)
-    picture = images.grid(levels, 6, columns=3, min_width=60)
+    picture = images.grid(levels, 6, min_width=60)
     scale = round(60 / (3 * 2))
     gap = scale // 2
     assert picture.shape == (2 * (scale + gap) + gap, 3 * (scale + gap) + gap, 3)
@@ -19,6 +19,17 @@ def test_a_grid_shows_the_images_in_order():
     shown = picture[centres[:2]][:, centres, 0]
     assert shown.tolist() == [[0, 51, 102], [153, 204, 255]]
     assert (picture[0] == 64).all()
+
+
+def test_a_grid_has_a_row_for_each_class():
+    levels = np.arange(5).reshape(5, 1, 1, 1)
+    picture = images.grid(levels, 5, np.array([7, 2, 7, 2, 2]), min_width=60)
+    scale = round(60 / (3 * 2))
+    gap = scale // 2
+    centres = gap + scale // 2 + (scale + gap) * np.arange(3)
+    shown = images.to_pixels(np.array([[1, 3, 4], [0, 2, 0]]), 5)
+    shown[1, 2] = 64  # no sixth image
+    assert (picture[centres[:2]][:, centres, 0] == shown).all()
 
 
 def test_colour_stays_colour():

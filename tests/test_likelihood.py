@@ -10,11 +10,11 @@ import pytest
 from flax import nnx
 
 import pixelcnn_jax as pj
-from pixelcnn_jax.likelihood import evaluate
+from pixelcnn_jax.likelihood import evaluate, evaluate_marginal
 from tests.conftest import random_images, tiny_model
 
 
-def all_images(model: pj.PixelCNN) -> np.ndarray:
+def all_images(model) -> np.ndarray:
     """Every image there is, for models of very few pixels and levels."""
     c = model.config
     shape = (c.height, c.width, c.channels)
@@ -28,13 +28,34 @@ def all_images(model: pj.PixelCNN) -> np.ndarray:
         dict(height=2, width=2, levels=2),
         dict(height=1, width=3, levels=4),
         dict(height=1, width=2, levels=3, channels=3, features=12),
+        dict(height=1, width=2, levels=6, channels=2, distribution="logistic_mixture"),
+        dict(height=2, width=2, levels=2, num_classes=2),
+        dict(gated=True, height=2, width=2, levels=2),
+        dict(gated=True, height=1, width=2, levels=3, channels=3, num_classes=2),
+        dict(gated=True, height=2, width=2, levels=4, distribution="logistic_mixture"),
     ],
 )
 def test_probabilities_of_all_images_sum_to_one(shape: dict):
     model = tiny_model(**shape)
-    nats = np.asarray(pj.log_prob(model, all_images(model)), np.float64)
-    assert abs(np.exp(nats).sum() - 1) < 1e-5
-    assert nats.std() > 0.05  # not the uniform distribution
+    every = all_images(model)
+    for label in range(max(1, model.config.num_classes)):
+        labels = np.full(len(every), label) if model.config.num_classes else None
+        nats = np.asarray(pj.log_prob(model, every, labels), np.float64)
+        assert abs(np.exp(nats).sum() - 1) < 1e-5
+        assert nats.std() > 0.05  # not the uniform distribution
+
+
+def test_the_marginal_sums_over_the_classes():
+    model = tiny_model(num_classes=3)
+    images, weights = random_images(model, 5), np.array([0.2, 0.0, 0.8])
+    given = [pj.log_prob(model, images, np.full(5, k)) for k in (0, 2)]
+    expected = np.log(0.2 * np.exp(given[0]) + 0.8 * np.exp(given[1]))
+    found = evaluate_marginal(model, images, weights, batch_size=2)
+    np.testing.assert_allclose(-found.nats, expected, rtol=1e-5)
+    # Images weighed by their marginal probability are a distribution too.
+    small = tiny_model(height=2, width=2, levels=2, num_classes=2)
+    total = np.exp(-evaluate_marginal(small, all_images(small), weights[::2]).nats)
+    assert abs(total.sum() - 1) < 1e-5
 
 
 def test_log_prob_is_the_sum_of_the_conditionals():
@@ -46,7 +67,7 @@ def test_log_prob_is_the_sum_of_the_conditionals():
     np.testing.assert_allclose(pj.log_prob(model, images), expected, rtol=1e-5)
 
 
-def uniform(levels: int) -> pj.PixelCNN:
+def uniform(levels: int):
     graph, state = nnx.split(tiny_model(levels=levels))
     return nnx.merge(graph, jax.tree.map(jnp.zeros_like, state))
 
@@ -67,7 +88,7 @@ def test_every_image_counts_once_whatever_the_batch_size(batch_size: int):
     model = tiny_model()
     images = random_images(model, 7)
     expected = -np.asarray(pj.log_prob(model, images), np.float64)
-    found = evaluate(model, images, batch_size)
+    found = evaluate(model, images, None, batch_size)
     np.testing.assert_allclose(found.nats, expected, rtol=1e-5)
     assert found.nats_per_image == pytest.approx(expected.mean(), rel=1e-5)
     error = expected.std(ddof=1) / math.sqrt(7)

@@ -42,7 +42,7 @@ def test_other_taps_see_every_channel():
 
 def test_features_must_divide_into_channels():
     assert channel_of_feature(6, 3).tolist() == [0, 0, 1, 1, 2, 2]
-    with pytest.raises(ValueError, match="multiple of the 3 channels, got 8;.* 9"):
+    with pytest.raises(ValueError, match="multiple of 1 x 3 channels, got 8;.* 9"):
         channel_of_feature(8, 3)
 
 

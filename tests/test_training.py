@@ -14,9 +14,11 @@ import pytest
 
 import pixelcnn_jax as pj
 from pixelcnn_jax import checkpoints, data
-from pixelcnn_jax.config import TrainingConfig
+from pixelcnn_jax.config import DataConfig, TrainingConfig
+from pixelcnn_jax.layers import ImagePass
 from pixelcnn_jax.params import from_params, to_params
 from pixelcnn_jax.training import Trainer, TrainState, loop
+from pixelcnn_jax.training.optimizer import learning_rate, make_optimizer
 from tests.conftest import random_images, tiny_model, with_training
 
 
@@ -114,13 +116,133 @@ def test_a_model_learns():
 
 
 def test_learning_rate_follows_its_schedule():
-    model, images = tiny_model(), random_images(tiny_model(), 10)
     config = TrainingConfig(epochs=4, batch_size=5, learning_rate=0.1)
-    constant = Trainer(model, config, images)._learning_rate()
+    constant = learning_rate(config, 2)
     assert [float(constant(step)) for step in (0, 8)] == pytest.approx([0.1, 0.1])
-    cosine = Trainer(model, dataclasses.replace(config, schedule="cosine"), images)
-    rates = [float(cosine._learning_rate()(step)) for step in (0, 2, 4, 8)]
+    cosine = learning_rate(dataclasses.replace(config, schedule="cosine"), 2)
+    rates = [float(cosine(step)) for step in (0, 2, 4, 8)]
     assert rates == pytest.approx([0.1, 0.05 * (1 + 0.5**0.5), 0.05, 0.0])
+    warm = dataclasses.replace(config, schedule="cosine", warmup_steps=4)
+    rates = [float(learning_rate(warm, 2)(step)) for step in (0, 1, 3, 4, 6, 8)]
+    assert rates == pytest.approx([0.0, 0.025, 0.075, 0.1, 0.05, 0.0])
+
+
+def test_weight_decay_leaves_biases_alone():
+    params = {"a.kernel": jnp.full(3, 2.0), "a.bias": jnp.full(3, 2.0)}
+    config = TrainingConfig(weight_decay=0.1, learning_rate=0.5)
+    optimizer = make_optimizer(config, 1)
+    still = jax.tree.map(jnp.zeros_like, params)
+    updates, _ = optimizer.update(still, optimizer.init(params), params)
+    assert updates["a.kernel"].tolist() == pytest.approx([-0.1] * 3)
+    assert updates["a.bias"].tolist() == [0, 0, 0]
+
+
+def test_long_gradients_are_clipped_and_short_ones_are_not():
+    config = TrainingConfig(clip_norm=1.0)
+    optimizer = make_optimizer(config, 1)
+    params = {"kernel": jnp.zeros(2)}
+    for norm, kept in ((0.5, 0.5), (20.0, 1.0)):
+        gradient = {"kernel": norm * jnp.array([0.6, 0.8])}
+        _, state = optimizer.update(gradient, optimizer.init(params), params)
+        mean = optax.tree_utils.tree_get(state, "mu")["kernel"] / 0.1  # 1 - b1
+        np.testing.assert_allclose(mean, kept * np.array([0.6, 0.8]), rtol=1e-5)
+
+
+def test_the_running_mean_has_its_closed_form():
+    model = tiny_model()
+    images = random_images(model, 12)
+    config = TrainingConfig(batch_size=4, ema_decay=0.25, learning_rate=1e-2)
+    trainer = Trainer(model, config, images)
+    order = trainer.put_order(data.batch_order(0, 0, 12, 4))
+    state = trainer.init()
+    weights = [jax.tree.map(np.asarray, state.params)]
+    for step in range(3):
+        state = trainer.run(state, order, step, 1)
+        weights.append(jax.tree.map(np.asarray, state.params))
+    # Decays 1/10, 2/11, 3/12 of the warm-up, of which 3/12 is the decay asked for.
+    shares = [0.1, 2 / 11, 0.25]
+    for name, mean in state.average.items():
+        expected = weights[0][name]
+        for share, new in zip(shares, weights[1:], strict=True):
+            expected = share * expected + (1 - share) * new[name]
+        np.testing.assert_allclose(mean, expected, atol=1e-6)
+    assert trainer.model(state).last.bias[...].tolist() == pytest.approx(
+        state.average["last.bias"].tolist()
+    )
+
+
+def test_streamed_images_give_the_bits_of_resident_ones():
+    model = tiny_model(num_classes=3, dropout=0.3)
+    images, labels = random_images(model, 23), np.arange(23) % 3
+    config = TrainingConfig(batch_size=4, microbatch_size=1)
+    ends = []
+    for resident in (True, False):
+        trainer = Trainer(model, config, images, labels=labels, resident=resident)
+        order = trainer.put_order(data.batch_order(0, 0, 23, 4))
+        state = trainer.init()
+        for start, count in ((0, 2), (2, 2), (4, 1), (5, 1)):
+            state = trainer.run(state, order, start, count)
+        ends.append(arrays(state))
+    for a, b in zip(*ends, strict=True):
+        assert (a == b).all()
+
+
+def test_dropout_does_not_depend_on_microbatches_or_devices():
+    model = tiny_model(dropout=0.4)
+    images = random_images(model, 8)
+    found = []
+    for microbatch, devices in ((8, 1), (1, 2)):
+        config = TrainingConfig(batch_size=8, microbatch_size=microbatch)
+        trainer = Trainer(model, config, images, jax.devices()[:devices])
+        found.append(float(run_epoch(trainer, trainer.init()).epoch_nats))
+    assert found[0] == pytest.approx(found[1], rel=1e-5)
+    without = -float(pj.log_prob(model, images).sum())
+    assert abs(found[0] - without) > 1e-2
+    other = Trainer(model, config, images, seed=1)
+    assert float(run_epoch(other, other.init()).epoch_nats) != found[1]
+
+
+def test_dropout_keeps_the_mean():
+    apply = ImagePass(jax.random.split(jax.random.key(0), 50))
+    x = jnp.ones((50, 4, 4, 8))
+    first, second = apply.dropout(x, 0.25), apply.dropout(x, 0.25)
+    assert float(first.mean()) == pytest.approx(1, abs=0.02)
+    assert set(np.unique(first).tolist()) == {0.0, np.float32(4 / 3)}
+    assert (first != second).any()
+
+
+def test_dynamic_binarisation_draws_each_visit_anew():
+    model = tiny_model(levels=2)
+    brightness = np.full((8, 6, 5, 1), 64, np.uint8)
+    trainer = Trainer(model, TrainingConfig(batch_size=8), brightness, dynamic=True)
+    keys = [jax.random.key(seed) for seed in (0, 1)]
+    index = jnp.arange(8)
+    first, second = (trainer._prepare(key, brightness, index)[0] for key in keys)
+    assert set(np.unique(first).tolist()) == {0, 1} and (first != second).any()
+    many = np.full((400, 6, 5, 1), 64, np.uint8)
+    drawn, _ = trainer._prepare(keys[0], many, jnp.arange(400))
+    assert float(drawn.mean()) == pytest.approx(64 / 255, abs=0.01)
+    for value in (0, 255):  # black and white stay what they are
+        drawn, _ = trainer._prepare(keys[0], np.full_like(many, value), jnp.arange(400))
+        assert (np.asarray(drawn) == value // 255).all()
+    assert np.isfinite(float(run_epoch(trainer, trainer.init()).epoch_nats))
+
+
+def test_bfloat16_keeps_parameters_and_logits_float32():
+    images = random_images(tiny_model(), 8)
+    exact, rough = (
+        tiny_model(dtype=dtype, gated=gated)
+        for dtype, gated in (("float32", False), ("bfloat16", False))
+    )
+    assert rough(images).dtype == jnp.float32
+    bits = [float(pj.bits_per_dim(m, images).mean()) for m in (exact, rough)]
+    assert bits[0] == pytest.approx(bits[1], abs=0.02) and bits[0] != bits[1]
+    trainer = Trainer(rough, TrainingConfig(batch_size=8), images)
+    state = run_epoch(trainer, trainer.init())
+    assert {x.dtype.name for x in state.params.values()} == {"float32"}
+    gated = tiny_model(dtype="bfloat16", gated=True)
+    drawn = pj.sample(gated, jax.random.key(0), 3)
+    assert gated(drawn).dtype == jnp.float32
 
 
 # --- whole runs
@@ -135,8 +257,8 @@ def final(run: Path) -> tuple[dict[str, np.ndarray], bytes]:
     step = checkpoints.steps(run)[-1]
     config = checkpoints.read_config(run)
     images = data.load(config.data, config.model).train
-    trainer = Trainer(checkpoints.untrained(config), config.training, images)
-    items = checkpoints.restore(run, step, loop._items(trainer.init()))
+    trainer = loop.make_trainer(config, images)
+    items = checkpoints.restore(run, step, loop.to_items(trainer.init()))
     flat, _ = jax.tree_util.tree_flatten_with_path(items)
     found = {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in flat}
     return found, (run / "metrics.csv").read_bytes()
@@ -253,7 +375,7 @@ def test_reported_figures_are_those_of_the_images(tiny_config: pj.Config):
     run = pj.train(with_training(tiny_config, epochs=1))
     splits = data.load(tiny_config.data, tiny_config.model)
     row = (run / "metrics.csv").read_text().splitlines()[1].split(",")
-    bits = float(pj.bits_per_dim(pj.load(run), splits.validation).mean())
+    bits = float(pj.bits_per_dim(pj.load(run), splits.validation.images).mean())
     assert float(row[3]) == pytest.approx(bits, abs=1e-5)
 
 
@@ -290,3 +412,41 @@ def test_samples_of_the_first_epoch_are_what_the_checkpoint_draws(tiny_config):
     picture = images.grid(np.asarray(drawn), 4)
     saved = np.asarray(Image.open(run / "samples" / "epoch_0001.png"))
     assert (picture == saved).all()
+
+
+def test_a_run_with_everything_resumes_exactly(tmp_path: Path, monkeypatch):
+    """Gated, classes, dropout, running mean, schedule, decay, clipping, binarised."""
+    config = pj.Config(
+        workdir=str(tmp_path / "a"),
+        model=pj.GatedPixelCNNConfig.tiny(num_classes=10, dropout=0.2, levels=2),
+        data=DataConfig(validation_images=1380, quantization="dynamic"),
+        training=TrainingConfig(
+            epochs=2,
+            batch_size=48,
+            schedule="cosine",
+            warmup_steps=2,
+            weight_decay=0.01,
+            clip_norm=0.5,
+            ema_decay=0.9,
+        ),
+    )
+    whole = pj.train(config)
+    again = dataclasses.replace(config, workdir=str(tmp_path / "b"))
+    monkeypatch.setattr(loop, "DISPATCH_SECONDS", 0.0)
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1.0)
+    with monkeypatch.context() as patch:
+        run, calls = Trainer.run, iter(range(4))
+
+        def run_and_die(self, *arguments):
+            if next(calls) == 3:
+                raise Killed
+            return run(self, *arguments)
+
+        patch.setattr(Trainer, "run", run_and_die)
+        with pytest.raises(Killed):
+            pj.train(again)
+    assert_same_end(pj.train(again), whole)
+    model = pj.load(whole)
+    mean, _ = final(whole)
+    assert (mean["['params']['last.bias']"] == model.last.bias[...]).all()
+    assert (mean["['training']['weights']['last.bias']"] != model.last.bias[...]).any()

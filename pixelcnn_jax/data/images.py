@@ -1,4 +1,4 @@
-"""From pixels to levels."""
+"""From pixels to levels, or to the probability of one."""
 
 import numpy as np
 
@@ -26,13 +26,9 @@ def resize(images: np.ndarray, height: int, width: int) -> np.ndarray:
         a, b = rows[:, :, left], rows[:, :, right]
         return a + (b - a) * column_share
 
-    # A slab of images at a time bounds the memory that float32 takes.
-    resized = np.empty((len(images), height, width, images.shape[3]), np.float32)
-    for start in range(0, len(images), 1024):
-        slab = images[start : start + 1024].astype(np.float32)
-        a, b = along_columns(slab[:, top]), along_columns(slab[:, bottom])
-        resized[start : start + 1024] = a + (b - a) * row_share
-    return resized
+    images = images.astype(np.float32)
+    a, b = along_columns(images[:, top]), along_columns(images[:, bottom])
+    return a + (b - a) * row_share
 
 
 def _neighbours(old: int, new: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -60,3 +56,35 @@ def quantize(images: np.ndarray, levels: int, source_levels: int = 256) -> np.nd
     if np.issubdtype(images.dtype, np.integer):
         return (images.astype(np.int64) * levels // source_levels).astype(dtype)
     return np.floor(images.astype(np.float64) * levels / source_levels).astype(dtype)
+
+
+def brightness(images: np.ndarray, source_levels: int = 256) -> np.ndarray:
+    """``value * 255 / (source_levels - 1)``, rounded: pixels as 8-bit images have them.
+
+    Args:
+        images: values in ``[0, source_levels)``, integers or floats.
+        source_levels: values that the source can take.
+
+    Returns:
+        uint8 of the same shape.
+    """
+    return np.rint(images * (255 / (source_levels - 1))).astype(np.uint8)
+
+
+def binarize(images: np.ndarray, seed: tuple[int, ...]) -> np.ndarray:
+    """Level 1 with probability ``brightness / 255``, each pixel on its own.
+
+    Source: R. Salakhutdinov and I. Murray, *On the Quantitative Analysis of Deep Belief
+    Networks*, ICML 2008, who binarised MNIST so.
+
+    Args:
+        images: uint8 brightness.
+        seed: of NumPy's generator. The first images' levels do not depend on how many
+            follow.
+
+    Returns:
+        uint8 of the same shape, 0 or 1.
+    """
+    # Of the 255 values that the noise can take, as many are below a brightness.
+    noise = np.random.default_rng(seed).integers(255, size=images.shape, dtype=np.uint8)
+    return (noise < images).astype(np.uint8)

@@ -52,12 +52,7 @@ def train(config: Config) -> Path:
     """
     with RunFolder(config) as run:
         splits = data.load(config.data, config.model)
-        require(
-            config.training.batch_size <= len(splits.train),
-            "training.batch_size must be at most the number of training images,"
-            f" {len(splits.train)}, got {config.training.batch_size}; pass fewer",
-        )
-        trainer = Trainer(checkpoints.untrained(config), config.training, splits.train)
+        trainer = make_trainer(config, splits.train)
         state = _restore(run.path, trainer)
         done = int(state.step) // trainer.batches
         if done >= config.training.epochs:
@@ -76,22 +71,56 @@ def train(config: Config) -> Path:
             for epoch in range(done, config.training.epochs):
                 state = _epoch(config, trainer, state, epoch, writer, stop)
                 bits = reporter.report(epoch + 1, trainer, state, splits.validation)
-                writer.save(int(state.step), _items(state), bits)
+                writer.save(int(state.step), to_items(state), bits)
                 stop.obey(f"saved after epoch {epoch + 1}")
     return run.path
 
 
-def _items(state: TrainState) -> dict[str, Any]:
+def make_trainer(config: Config, images: data.ImageSet) -> Trainer:
+    """The trainer of a run, at its first weights.
+
+    Raises:
+        UserError: a batch is larger than the training set.
+    """
+    require(
+        config.training.batch_size <= len(images),
+        "training.batch_size must be at most the number of training images,"
+        f" {len(images)}, got {config.training.batch_size}; pass fewer",
+    )
+    return Trainer(
+        checkpoints.untrained(config),
+        config.training,
+        images.images,
+        labels=images.labels if config.model.num_classes else None,
+        seed=config.seed,
+        dynamic=config.data.quantization == "dynamic",
+    )
+
+
+def to_items(state: TrainState) -> dict[str, Any]:
+    """A state as the items of a checkpoint: what to sample with, and the rest."""
     training = state._asdict()
-    return {"params": training.pop("params"), "training": training}
+    del training["average"]
+    weights = training.pop("params")
+    if state.average:
+        training["weights"] = weights
+    return {"params": state.best_params, "training": training}
+
+
+def from_items(items: dict[str, Any]) -> TrainState:
+    """The state that `to_items` took apart."""
+    training = dict(items["training"])
+    if "weights" not in training:
+        return TrainState(params=items["params"], average={}, **training)
+    weights = training.pop("weights")
+    return TrainState(params=weights, average=items["params"], **training)
 
 
 def _restore(run: Path, trainer: Trainer) -> TrainState:
     state = trainer.init()
     if checkpoints.steps(run):
         step = checkpoints.choose(run, "latest")
-        items = checkpoints.restore(run, step, _items(state))
-        state = TrainState(params=items["params"], **items["training"])
+        state = from_items(checkpoints.restore(run, step, to_items(state)))
         print(f"going on with {run} from step {step}", file=sys.stderr)
     return trainer.place(state)
 
@@ -123,7 +152,7 @@ def _epoch(
         leave=False,
     ) as bar:
         while batch < trainer.batches:
-            count = min(count, trainer.batches - batch)
+            count = min(count, trainer.batches - batch, trainer.most_updates)
             began = time.monotonic()
             state = trainer.run(state, on_device, batch, count)
             nats = float(state.epoch_nats)
@@ -136,10 +165,15 @@ def _epoch(
             count = max(1, min(2 * count, int(DISPATCH_SECONDS / took * count)))
             due = time.monotonic() - saved > CHECKPOINT_SECONDS
             if (due or stop.asked) and batch < trainer.batches:
-                writer.save(int(state.step), _items(state), None)
+                writer.save(int(state.step), to_items(state), None)
                 saved = time.monotonic()
                 stop.obey(f"saved at step {int(state.step)}")
     return state
+
+
+def sample_labels(num_classes: int) -> np.ndarray | None:
+    """The classes of the images drawn after each epoch, in turn."""
+    return np.arange(SAMPLES) % num_classes if num_classes else None
 
 
 def _bits(nats: float, num_images: int, dims: int) -> float:
@@ -165,16 +199,19 @@ class _Reporter:
         self._board.close()
 
     def report(
-        self, epoch: int, trainer: Trainer, state: TrainState, validation: np.ndarray
+        self, epoch: int, trainer: Trainer, state: TrainState, held_out: data.ImageSet
     ) -> float | None:
         """Figures and pictures of an epoch; the bits per dimension of validation."""
         seconds = time.monotonic() - self._began
-        model, levels = trainer.model(state), self._config.model.levels
+        model, config = trainer.model(state), self._config
         train_bits = _bits(float(state.epoch_nats), trainer.num_images, trainer.dims)
-        bits = evaluate(model, validation).bits_per_dim if len(validation) else None
-        key = jax.random.key(self._config.seed)
-        drawn = np.asarray(sample(model, key, SAMPLES))
-        picture = images.grid(drawn, levels)
+        bits = None
+        if len(held_out):
+            labels = held_out.labels if config.model.num_classes else None
+            bits = evaluate(model, held_out.images, labels).bits_per_dim
+        labels = sample_labels(config.model.num_classes)
+        drawn = sample(model, jax.random.key(config.seed), SAMPLES, labels=labels)
+        picture = images.grid(np.asarray(drawn), config.model.levels, labels)
         self._began = time.monotonic()
 
         images.save_png(self._run.path / f"samples/epoch_{epoch:04d}.png", picture)

@@ -1,5 +1,6 @@
-"""The compiled training step: maximum likelihood with Adam."""
+"""The compiled update, and the state that it moves."""
 
+import concurrent.futures
 import math
 from collections.abc import Sequence
 from functools import partial
@@ -10,18 +11,26 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import lax
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jax.sharding import PartitionSpec
 
 from pixelcnn_jax.config import TrainingConfig
-from pixelcnn_jax.likelihood import log_prob
+from pixelcnn_jax.devices import DATA, data_mesh, replicated, spread
+from pixelcnn_jax.likelihood import check_labels, image_log_prob
 from pixelcnn_jax.params import from_params, to_params
+from pixelcnn_jax.training.optimizer import average, make_optimizer
 
-CPU_MICROBATCH = 16
-"""Images whose activations stay in a core's cache: measured best for the book's
-network."""
+CPU_MICROBATCH_POSITIONS = 4096
+"""Pixels whose activations stay in a core's cache: 16 images of the book's experiment,
+measured best for its network."""
 
-DATA = "data"
-"""Name of the mesh axis over which the images of a batch are spread."""
+RESIDENT_SHARE = 0.25
+"""Of an accelerator's memory, what the training images may fill."""
+
+RESIDENT_BYTES_ON_CPU = 2**31
+"""What the copies of the training images on a CPU's devices may fill together."""
+
+STREAMED_BYTES = 2**27
+"""What is sent to the devices at a time when the images do not fit there."""
 
 
 class TrainState(NamedTuple):
@@ -34,20 +43,42 @@ class TrainState(NamedTuple):
     epoch_nats: jax.Array
     """float32, negative log-likelihood summed over the epoch's images so far, each
     under the weights of its own step."""
+    average: dict[str, jax.Array]
+    """Running mean of the parameters; empty where none is kept."""
+
+    @property
+    def best_params(self) -> dict[str, jax.Array]:
+        """What to evaluate and sample with: the mean where there is one."""
+        return self.average or self.params
+
+
+class Order(NamedTuple):
+    """An epoch's batches, as indices of images; see `Trainer.put_order`."""
+
+    host: np.ndarray
+    device: jax.Array
 
 
 class Trainer:
     """Runs updates on the device, several a call, without a host round trip between.
 
-    The training images stay on the devices. Each update takes one row of the epoch's
-    batch order; the batch is spread over the mesh, every device adds up gradients over
-    its microbatches, and the mean over all images of the batch moves the weights.
+    The training images stay on the devices where they fit; else those of the next call
+    are sent while this one computes. Each update takes one row of the epoch's batch
+    order; the batch is spread over the mesh, every device adds up gradients over its
+    microbatches, and the mean over all images of the batch moves the weights. The
+    randomness of an update depends on the seed, the step and the images' indices alone,
+    so it is the same whatever the devices and microbatches.
 
     Args:
         model: the network at its first weights.
         config: how to train.
-        images: levels ``[N, H, W, C]``.
+        images: levels ``[N, H, W, C]``; with ``dynamic`` brightness 0 to 255.
         devices: what to spread each batch over; None: all devices.
+        labels: int ``[N]``, for a model with classes.
+        seed: of dropout and dynamic binarisation.
+        dynamic: whether each visit of an image draws its two levels anew, with its
+            brightness as the probability of level 1.
+        resident: whether the images stay on the devices; None: if they fit.
     """
 
     def __init__(
@@ -56,6 +87,11 @@ class Trainer:
         config: TrainingConfig,
         images: np.ndarray,
         devices: Sequence[Any] | None = None,
+        *,
+        labels: np.ndarray | None = None,
+        seed: int = 0,
+        dynamic: bool = False,
+        resident: bool | None = None,
     ):
         self.graph, self._params = to_params(model)
         self.config = config
@@ -65,106 +101,169 @@ class Trainer:
         devices = devices or jax.devices()
         # A device without a whole image to itself would only repeat padding.
         self.num_devices = min(len(devices), config.batch_size)
-        self.mesh = jax.make_mesh(
-            (self.num_devices,),
-            (DATA,),
-            axis_types=(AxisType.Auto,),
-            devices=devices[: self.num_devices],
-        )
+        self.mesh = data_mesh(devices[: self.num_devices])
         share = -(-config.batch_size // self.num_devices)
-        on_cpu = devices[0].platform == "cpu"
-        microbatch = config.microbatch_size or (CPU_MICROBATCH if on_cpu else share)
-        self.microbatches = -(-share // microbatch)
+        self.microbatches = -(-share // self._microbatch(share, images.shape))
         self.microbatch = -(-share // self.microbatches)
-        self.optimizer = optax.adam(self._learning_rate(), eps=1e-7)  # as in Keras
-        self._images = self._replicate(images)
+        self.optimizer = make_optimizer(config, self.batches)
+        self.resident = self._fits(images.nbytes) if resident is None else resident
+        self._images = images
+        if self.resident:
+            self._images = jax.device_put(images, replicated(self.mesh))
+        checked = check_labels(model.config, labels, len(images))
+        self._labels = jax.device_put(checked, replicated(self.mesh))
+        self._key = jax.device_put(jax.random.key(seed), replicated(self.mesh))
+        self._dynamic = dynamic
+        self._dropout = model.config.dropout > 0
+        self._ahead = concurrent.futures.ThreadPoolExecutor(1)
+        self._sent: tuple[Any, Any] = (None, None)
         self._run = self._compile()
 
-    def _learning_rate(self) -> optax.Schedule:
-        rate, updates = self.config.learning_rate, self.config.epochs * self.batches
-        if self.config.schedule == "cosine":
-            return optax.cosine_decay_schedule(rate, updates)
-        return optax.constant_schedule(rate)
+    def _microbatch(self, share: int, shape: tuple[int, ...]) -> int:
+        if self.config.microbatch_size is not None:
+            return self.config.microbatch_size
+        if self.mesh.devices.flat[0].platform == "cpu":
+            return max(1, CPU_MICROBATCH_POSITIONS // (shape[1] * shape[2]))
+        return share
+
+    def _fits(self, size: int) -> bool:
+        device = self.mesh.devices.flat[0]
+        if device.platform == "cpu":
+            return size * self.num_devices <= RESIDENT_BYTES_ON_CPU
+        memory = (device.memory_stats() or {}).get("bytes_limit")
+        return memory is None or size <= RESIDENT_SHARE * memory
 
     def init(self) -> TrainState:
         """The state before the first update."""
         # Copied, because `run` gives the buffers of its argument away.
         params = jax.tree.map(jnp.array, self._params)
+        mean = jax.tree.map(jnp.array, self._params) if self.config.ema_decay else {}
         return TrainState(
-            params, self.optimizer.init(params), jnp.int32(0), jnp.float32(0)
+            params, self.optimizer.init(params), jnp.int32(0), jnp.float32(0), mean
         )
 
     def model(self, state: TrainState) -> Any:
-        """The network at the state's weights."""
-        return from_params(self.graph, state.params)
+        """The network to evaluate and sample with, on one device."""
+        one = jax.tree.map(lambda x: x.addressable_data(0), state.best_params)
+        return from_params(self.graph, one)
 
-    def put_order(self, order: np.ndarray) -> jax.Array:
+    def put_order(self, order: np.ndarray) -> Order:
         """An epoch's batch order on the devices; see `data.batch_order`."""
         width = self.num_devices * self.microbatches * self.microbatch
         filled = np.full((len(order), width), -1, np.int32)
         filled[:, : order.shape[1]] = order
-        return jax.device_put(
-            filled, NamedSharding(self.mesh, PartitionSpec(None, DATA))
-        )
+        return Order(filled, jax.device_put(filled, spread(self.mesh, axis=1)))
 
-    def run(self, state: TrainState, order: jax.Array, start: int, count: int):
+    @property
+    def most_updates(self) -> int:
+        """Updates that a call may make."""
+        if self.resident:
+            return self.batches
+        batch = self._images.nbytes / self.num_images * self.config.batch_size
+        return max(1, int(STREAMED_BYTES / batch))
+
+    def run(self, state: TrainState, order: Order, start: int, count: int):
         """``count`` updates on the batches from ``start`` on.
 
         The buffers of ``state`` are given away; use the state that is returned.
         """
-        return self._run(self.place(state), self._images, order, start, start + count)
+        images = self._images
+        if not self.resident:
+            wanted, sent = self._sent
+            same = wanted == (id(order), start, count)
+            images = sent.result() if same else self._send(order, start, count)
+        state = self._run(
+            self.place(state), images, self._labels, order.device, start, start + count
+        )
+        following = min(count, len(order.host) - start - count)
+        if not self.resident and following > 0:
+            ahead = (order, start + count, following)
+            self._sent = (
+                (id(order), *ahead[1:]),
+                self._ahead.submit(self._send, *ahead),
+            )
+        return state
+
+    def _send(self, order: Order, start: int, count: int) -> jax.Array:
+        """The images of some batches, ``[count, batch, H, W, C]``, to the devices."""
+        index = np.maximum(order.host[start : start + count], 0)
+        return jax.device_put(self._images[index], spread(self.mesh, axis=1))
 
     def place(self, state: TrainState) -> TrainState:
         """The state on every device of the mesh; nothing moves where it is there."""
-        return jax.device_put(state, NamedSharding(self.mesh, PartitionSpec()))
-
-    def _replicate(self, images: np.ndarray) -> jax.Array:
-        return jax.device_put(images, NamedSharding(self.mesh, PartitionSpec()))
+        return jax.device_put(state, replicated(self.mesh))
 
     def _compile(self):
-        everywhere, spread = PartitionSpec(), PartitionSpec(None, DATA)
+        everywhere, batches = PartitionSpec(), PartitionSpec(None, DATA)
+        source = everywhere if self.resident else batches
 
         @partial(jax.jit, donate_argnums=0)
         @partial(
             jax.shard_map,
             mesh=self.mesh,
-            in_specs=(everywhere, everywhere, spread, everywhere, everywhere),
+            in_specs=(everywhere, source, everywhere, batches, everywhere, everywhere),
             out_specs=everywhere,
             check_vma=False,
         )
-        def run(state, images, order, start, stop):
+        def run(state, images, labels, order, start, stop):
             def update(batch, state):
-                return self._update(state, images, order[batch])
+                index = order[batch]
+                if self.resident:
+                    chosen = lambda index, _: images[jnp.maximum(index, 0)]  # noqa: E731
+                    return self._update(state, chosen, labels, index)
+                here = images[batch - start].reshape(
+                    self.microbatches, self.microbatch, *images.shape[2:]
+                )
+                return self._update(state, lambda _, part: here[part], labels, index)
 
             return lax.fori_loop(start, stop, update, state)
 
         return run
 
-    def _update(
-        self, state: TrainState, images: jax.Array, index: jax.Array
-    ) -> TrainState:
-        """One update on one device's share of a batch; -1 stands for no image."""
+    def _update(self, state: TrainState, choose: Any, labels: Any, index: jax.Array):
+        """One update on one device's share of a batch; -1 stands for no image.
 
-        def nats(params, index):
-            batch = images[jnp.maximum(index, 0)]
-            found = log_prob(from_params(self.graph, params), batch)
+        ``choose(index, part)`` gives the images of a microbatch, from their indices or
+        from its place in the batch.
+        """
+        key = jax.random.fold_in(self._key, state.step)
+
+        def nats(params, index, part):
+            images, dropout_keys = self._prepare(key, choose(index, part), index)
+            chosen = None if labels is None else labels[jnp.maximum(index, 0)]
+            model = from_params(self.graph, params)
+            found = image_log_prob(model, images, chosen, dropout_keys)
             return -jnp.where(index >= 0, found, 0).sum()
 
-        def add(total, index):
-            part = jax.value_and_grad(nats)(state.params, index)
-            return jax.tree.map(jnp.add, total, part), None
+        def add(total, microbatch):
+            one = jax.value_and_grad(nats)(state.params, *microbatch)
+            return jax.tree.map(jnp.add, total, one), None
 
         zero = (jnp.float32(0), jax.tree.map(jnp.zeros_like, state.params))
-        parts = index.reshape(self.microbatches, self.microbatch)
-        total, _ = lax.scan(add, zero, parts)
+        indices = index.reshape(self.microbatches, self.microbatch)
+        total, _ = lax.scan(add, zero, (indices, jnp.arange(self.microbatches)))
         (batch_nats, gradients), count = lax.psum((total, (index >= 0).sum()), DATA)
         gradients = jax.tree.map(lambda g: g / (count * self.dims), gradients)
         updates, opt_state = self.optimizer.update(
             gradients, state.opt_state, state.params
         )
+        params: Any = optax.apply_updates(state.params, updates)
+        mean = average(state.average, params, state.step, self.config.ema_decay)
         return TrainState(
-            params=optax.apply_updates(state.params, updates),  # pyright: ignore
-            opt_state=opt_state,
-            step=state.step + 1,
-            epoch_nats=state.epoch_nats + batch_nats,
+            params, opt_state, state.step + 1, state.epoch_nats + batch_nats, mean
         )
+
+    def _prepare(
+        self, key: jax.Array, images: jax.Array, index: jax.Array
+    ) -> tuple[jax.Array, jax.Array | None]:
+        """The levels to learn from, and the keys of dropout if there is any."""
+        if not (self._dynamic or self._dropout):
+            return images, None
+        keys = jax.vmap(lambda i: jax.random.split(jax.random.fold_in(key, i)))(index)
+        if self._dynamic:
+
+            def draw(key, brightness):
+                return jax.random.uniform(key, brightness.shape) * 255 < brightness
+
+            images = jax.vmap(draw)(keys[:, 0], images).astype(jnp.int32)
+        return images, keys[:, 1] if self._dropout else None

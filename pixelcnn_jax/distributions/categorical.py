@@ -1,4 +1,4 @@
-"""What a network's last layer parameterises: a distribution over a pixel's levels."""
+"""A softmax over the levels of each channel."""
 
 import dataclasses
 
@@ -28,27 +28,28 @@ class Categorical:
         return self.channels
 
     def outputs(self, raw: jax.Array) -> jax.Array:
-        """The last layer's ``[..., C * V]`` as logits ``[..., C, V]``."""
-        return raw.reshape(*raw.shape[:-1], self.channels, self.levels)
+        """The last layer's ``[..., C * V]`` as float32 logits ``[..., C, V]``."""
+        logits = raw.reshape(*raw.shape[:-1], self.channels, self.levels)
+        return logits.astype(jnp.float32)
 
-    def log_prob(self, logits: jax.Array, images: jax.Array) -> jax.Array:
-        """Log-probability in nats of each channel's level.
+    def log_prob(self, outputs: jax.Array, images: jax.Array) -> jax.Array:
+        """Log-probability of each pixel in nats, summed over its channels.
 
         Args:
-            logits: float ``[..., C, V]``.
+            outputs: float32 logits ``[..., C, V]``.
             images: integers ``[..., C]`` in ``[0, V)``.
 
         Returns:
-            float32 ``[..., C]``.
+            float32 ``[...]``.
         """
-        log_probs = jax.nn.log_softmax(logits.astype(jnp.float32))
+        log_probs = jax.nn.log_softmax(outputs)
         index = images[..., None].astype(jnp.int32)
-        return jnp.take_along_axis(log_probs, index, axis=-1)[..., 0]
+        return jnp.take_along_axis(log_probs, index, axis=-1).sum(axis=(-2, -1))
 
     def draw(
         self,
         pixel_keys: jax.Array,
-        logits: jax.Array,
+        outputs: jax.Array,
         pixels: jax.Array,
         step: int,
         temperature: jax.Array | float,
@@ -60,8 +61,8 @@ class Categorical:
 
         Args:
             pixel_keys: one key for each pixel, ``[...]``.
-            logits: ``[..., C, V]``.
-            pixels: integers ``[..., C]``, drawn up to channel ``step - 1``.
+            outputs: float32 logits ``[..., C, V]``.
+            pixels: int32 ``[..., C]``, drawn up to channel ``step - 1``.
             step: which of the `steps_per_pixel` this is.
 
         Returns:
@@ -73,5 +74,5 @@ class Categorical:
 
         noise = jax.vmap(gumbel)(pixel_keys.reshape(-1))
         noise = noise.reshape(*pixel_keys.shape, self.levels)
-        scores = logits[..., step, :].astype(jnp.float32) + temperature * noise
+        scores = outputs[..., step, :] + temperature * noise
         return pixels.at[..., step].set(jnp.argmax(scores, -1).astype(pixels.dtype))

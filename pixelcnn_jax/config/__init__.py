@@ -1,0 +1,23 @@
+"""All settings of a run, as frozen dataclasses, presets, and their form on disk.
+
+Every default of the package stands here. A preset is a named `Config`.
+"""
+
+from pixelcnn_jax.config.files import flatten, from_json, to_json
+from pixelcnn_jax.config.models import GatedPixelCNNConfig, ModelConfig, PixelCNNConfig
+from pixelcnn_jax.config.presets import PRESETS, preset
+from pixelcnn_jax.config.runs import Config, DataConfig, TrainingConfig
+
+__all__ = [
+    "PRESETS",
+    "Config",
+    "DataConfig",
+    "GatedPixelCNNConfig",
+    "ModelConfig",
+    "PixelCNNConfig",
+    "TrainingConfig",
+    "flatten",
+    "from_json",
+    "preset",
+    "to_json",
+]

@@ -1,0 +1,65 @@
+"""A run's settings on disk."""
+
+import dataclasses
+import json
+from typing import Any
+
+from pixelcnn_jax.config.models import GatedPixelCNNConfig, PixelCNNConfig
+from pixelcnn_jax.config.runs import Config, DataConfig, TrainingConfig
+from pixelcnn_jax.errors import UserError, require
+
+FORMAT = 1
+"""Version of ``config.json``; a reader refuses versions that it does not know."""
+
+MODEL_KINDS: dict[str, type] = {
+    "pixelcnn": PixelCNNConfig,
+    "gated_pixelcnn": GatedPixelCNNConfig,
+}
+"""The name of each model on disk, and its config."""
+
+
+def to_json(config: Config) -> str:
+    """The text of ``config.json``."""
+    kinds = {config_type: kind for kind, config_type in MODEL_KINDS.items()}
+    fields = dataclasses.asdict(config)
+    fields["model"] = {"kind": kinds[type(config.model)], **fields["model"]}
+    return json.dumps({"format": FORMAT, **fields}, indent=2) + "\n"
+
+
+def from_json(text: str) -> Config:
+    """The config whose `to_json` is ``text``.
+
+    Raises:
+        UserError: the text is no such config, or of a later version of the package.
+    """
+    try:
+        fields = json.loads(text)
+        version = fields.pop("format")
+        require(
+            version == FORMAT,
+            f"config.json must have format {FORMAT}, got {version!r};"
+            " a newer pixelcnn_jax may read it",
+        )
+        model = fields.pop("model")
+        return Config(
+            model=MODEL_KINDS[model.pop("kind")](**model),
+            data=DataConfig(**fields.pop("data")),
+            training=TrainingConfig(**fields.pop("training")),
+            **fields,
+        )
+    except (AttributeError, KeyError, TypeError, json.JSONDecodeError) as error:
+        raise UserError(
+            f"config.json must be a run's settings as train.py writes them, got"
+            f" {error!r}; restore the file or start the run anew"
+        ) from error
+
+
+def flatten(config: Config) -> dict[str, Any]:
+    """Every field under the name that its flag has, such as ``training.epochs``."""
+    flat = {}
+    for name, value in dataclasses.asdict(config).items():
+        if isinstance(value, dict):
+            flat |= {f"{name}.{key}": item for key, item in value.items()}
+        else:
+            flat[name] = value
+    return flat

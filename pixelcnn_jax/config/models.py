@@ -1,0 +1,128 @@
+"""The settings of each model."""
+
+import dataclasses
+from typing import Any, Literal
+
+from pixelcnn_jax.config.checks import require_at_least, require_one_of
+from pixelcnn_jax.errors import require
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """What every model of the family has; use one of its subclasses."""
+
+    height: int = 16
+    """Rows of an image. Data of another size are resized."""
+    width: int = 16
+    """Columns of an image."""
+    channels: int = 1
+    """Channels of a pixel: 1 grey, 3 colour."""
+    levels: int = 4
+    """Values that a channel can take; data with more are quantised."""
+    num_classes: int = 0
+    """Classes that the model is conditioned on; 0: it knows none."""
+    distribution: Literal["categorical", "logistic_mixture"] = "categorical"
+    """What the network puts out for a pixel: a softmax over the levels of each channel,
+    or a mixture of discretized logistics (PixelCNN++), which suits 256 levels."""
+    num_mixtures: int = 10
+    """Components of the mixture."""
+    dropout: float = 0.0
+    """Share of hidden features that training sets to zero, against overfitting."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Number type of activations and products. Parameters and logits stay float32;
+    bfloat16 is faster on accelerators."""
+
+    def __post_init__(self):
+        for field in ("height", "width", "channels", "num_mixtures"):
+            require_at_least("model", self, field, 1)
+        require_at_least("model", self, "levels", 2)
+        require_at_least("model", self, "num_classes", 0)
+        require_one_of("model", self, "distribution", "categorical logistic_mixture")
+        require_one_of("model", self, "dtype", "float32 bfloat16")
+        require(
+            0 <= self.dropout < 1,
+            f"model.dropout must be at least 0 and below 1, got {self.dropout}; try 0",
+        )
+
+    @property
+    def ordered_channels(self) -> int:
+        """Channels whose order the masks carry: 1 where the distribution carries it."""
+        return self.channels if self.distribution == "categorical" else 1
+
+    def _require_odd(self, field: str, least: int = 1) -> None:
+        value = getattr(self, field)
+        require(
+            value >= least and value % 2 == 1,
+            f"model.{field} must be odd and at least {least}, got {value};"
+            f" try {max(least, value + 1)}",
+        )
+
+    def _require_multiple(self, field: str, unit: int) -> None:
+        value = getattr(self, field)
+        nearest = max(1, round(value / unit)) * unit
+        require(
+            value >= 1 and value % unit == 0,
+            f"model.{field} must be a positive multiple of {unit}, got {value};"
+            f" the nearest valid value is {nearest}",
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class PixelCNNConfig(ModelConfig):
+    """The book's PixelCNN; the defaults are its network."""
+
+    features: int = 128
+    """Width of the network; the residual blocks work at half of it."""
+    num_blocks: int = 5
+    """Residual blocks. Each widens what the network can see by kernel_size // 2."""
+    first_kernel_size: int = 7
+    """Side of the first layer's kernel (type A), odd."""
+    kernel_size: int = 3
+    """Side of the kernels in the residual blocks (type B), odd."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        require_at_least("model", self, "num_blocks", 0)
+        self._require_odd("first_kernel_size")
+        self._require_odd("kernel_size")
+        self._require_multiple("features", 2 * self.ordered_channels)
+
+    @classmethod
+    def tiny(cls, **overrides: Any) -> "PixelCNNConfig":
+        """A network of a few hundred weights, for tests and first tries."""
+        small = {"height": 6, "width": 5, "features": 8, "num_blocks": 2}
+        return cls(**{**small, "first_kernel_size": 5, **overrides})
+
+
+@dataclasses.dataclass(frozen=True)
+class GatedPixelCNNConfig(ModelConfig):
+    """The Gated PixelCNN: two stacks, no blind spot."""
+
+    features: int = 32
+    """Width of each of the two stacks."""
+    num_layers: int = 13
+    """Gated layers after the first. Each widens what the network can see by
+    kernel_size // 2; 13 leave nothing unseen at 16x16."""
+    first_kernel_size: int = 7
+    """Side of the first layer's kernels (type A), odd, at least 3."""
+    kernel_size: int = 3
+    """Side of the kernels of the other layers (type B), odd."""
+    head_features: int = 64
+    """Width of the layer between the sum of the skip connections and the logits."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        require_at_least("model", self, "num_layers", 0)
+        self._require_odd("first_kernel_size", 3)
+        self._require_odd("kernel_size")
+        self._require_multiple("features", self.ordered_channels)
+        self._require_multiple("head_features", self.ordered_channels)
+
+    @classmethod
+    def tiny(cls, **overrides: Any) -> "GatedPixelCNNConfig":
+        """A network of a few hundred weights, for tests and first tries."""
+        small = {"height": 6, "width": 5, "features": 6, "num_layers": 2}
+        return cls(**{**small, "first_kernel_size": 5, "head_features": 6, **overrides})
+
+
+AnyModelConfig = PixelCNNConfig | GatedPixelCNNConfig

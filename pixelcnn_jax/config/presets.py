@@ -1,0 +1,147 @@
+"""Named settings of whole runs."""
+
+import difflib
+
+from pixelcnn_jax.config.models import GatedPixelCNNConfig, PixelCNNConfig
+from pixelcnn_jax.config.runs import Config, DataConfig, TrainingConfig
+from pixelcnn_jax.errors import UserError
+
+PRESETS: dict[str, tuple[str, Config]] = {
+    "digits": (
+        "8x8 handwritten digits of scikit-learn at 16x16, 4 levels: nothing to"
+        " download, minutes on a laptop",
+        Config(
+            workdir="runs/digits",
+            model=PixelCNNConfig(features=64, kernel_size=5),
+            training=TrainingConfig(
+                epochs=50, batch_size=32, learning_rate=2e-3, schedule="cosine"
+            ),
+        ),
+    ),
+    "fashion-mnist": (
+        "the book's experiment: Fashion-MNIST at 16x16, 4 levels, 150 epochs",
+        Config(
+            workdir="runs/fashion-mnist",
+            data=DataConfig(source="fashion_mnist", validation_images=1000),
+        ),
+    ),
+    "mnist": (
+        "MNIST with the book's network and settings",
+        Config(
+            workdir="runs/mnist",
+            data=DataConfig(source="mnist", validation_images=1000),
+        ),
+    ),
+    "digits-gated": (
+        "the digits by class, with a Gated PixelCNN: nothing to download, minutes on a"
+        " laptop",
+        Config(
+            workdir="runs/digits-gated",
+            model=GatedPixelCNNConfig(num_classes=10, dropout=0.2),
+            training=TrainingConfig(
+                epochs=50,
+                batch_size=32,
+                learning_rate=2e-3,
+                schedule="cosine",
+                warmup_steps=100,
+                ema_decay=0.99,
+            ),
+        ),
+    ),
+    "fashion-mnist-gated": (
+        "Fashion-MNIST by class at 28x28, 256 levels, with a Gated PixelCNN",
+        Config(
+            workdir="runs/fashion-mnist-gated",
+            model=GatedPixelCNNConfig(
+                height=28,
+                width=28,
+                levels=256,
+                num_classes=10,
+                features=64,
+                num_layers=14,
+                head_features=128,
+                dropout=0.1,
+            ),
+            data=DataConfig(source="fashion_mnist", validation_images=5000),
+            training=TrainingConfig(
+                epochs=60,
+                learning_rate=1e-3,
+                schedule="cosine",
+                warmup_steps=500,
+                clip_norm=1.0,
+                ema_decay=0.999,
+            ),
+        ),
+    ),
+    "mnist-binary": (
+        "MNIST at 28x28, dynamically binarised, with a Gated PixelCNN: the published"
+        " yardstick, nats per image",
+        Config(
+            workdir="runs/mnist-binary",
+            model=GatedPixelCNNConfig(
+                height=28,
+                width=28,
+                levels=2,
+                features=64,
+                num_layers=14,
+                head_features=64,
+                dropout=0.1,
+            ),
+            data=DataConfig(
+                source="mnist", validation_images=5000, quantization="dynamic"
+            ),
+            training=TrainingConfig(
+                epochs=100,
+                learning_rate=1e-3,
+                schedule="cosine",
+                warmup_steps=500,
+                clip_norm=1.0,
+                ema_decay=0.999,
+            ),
+        ),
+    ),
+    "cifar10": (
+        "CIFAR-10 in colour, 256 levels, with a Gated PixelCNN and a mixture of"
+        " logistics; for a GPU",
+        Config(
+            workdir="runs/cifar10",
+            model=GatedPixelCNNConfig(
+                height=32,
+                width=32,
+                channels=3,
+                levels=256,
+                features=128,
+                num_layers=18,
+                head_features=256,
+                distribution="logistic_mixture",
+                dropout=0.3,
+            ),
+            data=DataConfig(source="cifar10", validation_images=5000),
+            training=TrainingConfig(
+                epochs=200,
+                batch_size=64,
+                learning_rate=4e-4,
+                schedule="cosine",
+                warmup_steps=1000,
+                clip_norm=1.0,
+                ema_decay=0.9995,
+            ),
+        ),
+    ),
+}
+"""What each preset is for, and its settings."""
+
+
+def preset(name: str) -> Config:
+    """The settings of a preset.
+
+    Raises:
+        UserError: there is no such preset.
+    """
+    if name not in PRESETS:
+        close = difflib.get_close_matches(name, PRESETS, n=1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        raise UserError(
+            f"the preset must be one of {', '.join(PRESETS)}, got {name}{hint}"
+        )
+    return PRESETS[name][1]

@@ -1,0 +1,107 @@
+"""The settings of a run: data, training, all together."""
+
+import dataclasses
+from typing import Literal
+
+from pixelcnn_jax.config.checks import require_at_least, require_one_of
+from pixelcnn_jax.config.models import AnyModelConfig, PixelCNNConfig
+from pixelcnn_jax.errors import require
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """Where the images come from."""
+
+    source: str = "digits"
+    """"digits" (ships with scikit-learn) or any image set of the TensorFlow Datasets
+    catalogue: fashion_mnist, mnist, kmnist, cifar10, ..."""
+    data_dir: str | None = None
+    """A folder with the four original files of an MNIST-like set, or a TensorFlow
+    Datasets folder. None: ~/tensorflow_datasets, downloading what is missing."""
+    validation_images: int = 200
+    """Images split off the training set, for the figures of each epoch and the choice
+    of the best checkpoint. The test set is never used for either."""
+    quantization: Literal["bins", "dynamic"] = "bins"
+    """From pixels to levels: equal bins; or, for 2 levels, a pixel's brightness as the
+    probability of level 1, drawn anew each time that training meets the image (dynamic
+    binarisation) and once and for all for validation and test."""
+
+    def __post_init__(self):
+        require_at_least("data", self, "validation_images", 0)
+        require_one_of("data", self, "quantization", "bins dynamic")
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingConfig:
+    """How the weights are found. The defaults are the book's."""
+
+    epochs: int = 150
+    """Passes over the training images. The one training field that may be changed, and
+    only upwards, when a run is taken up again."""
+    batch_size: int = 128
+    """Images per update."""
+    learning_rate: float = 5e-4
+    """Adam's step size, at its highest."""
+    schedule: Literal["constant", "cosine"] = "constant"
+    """How the learning rate goes after the warm-up: constant, or down to zero over all
+    updates along half a cosine."""
+    warmup_steps: int = 0
+    """Updates over which the learning rate rises from zero."""
+    weight_decay: float = 0.0
+    """Share of each kernel that an update takes off, times the learning rate (AdamW);
+    biases are left alone."""
+    clip_norm: float | None = None
+    """Largest norm of the whole gradient; a longer one is scaled down to it."""
+    ema_decay: float = 0.0
+    """Decay an update of the running mean of the weights that evaluation and sampling
+    use; 0: they use the weights themselves."""
+    microbatch_size: int | None = None
+    """Images whose gradients are computed at once; the gradients of a batch are summed
+    over its microbatches. None: 16 on a CPU (activations stay in its cache), the whole
+    batch elsewhere."""
+
+    def __post_init__(self):
+        require_at_least("training", self, "epochs", 1)
+        require_at_least("training", self, "batch_size", 1)
+        require(
+            0 < self.learning_rate < float("inf"),
+            f"training.learning_rate must be positive, got {self.learning_rate};"
+            " try 0.0005",
+        )
+        require_one_of("training", self, "schedule", "constant cosine")
+        require_at_least("training", self, "warmup_steps", 0)
+        require(
+            0 <= self.weight_decay < float("inf"),
+            f"training.weight_decay must be at least 0, got {self.weight_decay}; try 0",
+        )
+        require(
+            0 <= self.ema_decay < 1,
+            f"training.ema_decay must be at least 0 and below 1, got {self.ema_decay};"
+            " try 0.999",
+        )
+        require(
+            self.clip_norm is None or 0 < self.clip_norm < float("inf"),
+            f"training.clip_norm must be positive, got {self.clip_norm}; try 1",
+        )
+        if self.microbatch_size is not None:
+            require_at_least("training", self, "microbatch_size", 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """A whole run."""
+
+    seed: int = 0
+    """Of the first weights, the order of the images, the samples drawn on the way."""
+    workdir: str = "runs/digits"
+    """The run's folder: settings, checkpoints, figures, pictures."""
+    model: AnyModelConfig = PixelCNNConfig()
+    data: DataConfig = DataConfig()
+    training: TrainingConfig = TrainingConfig()
+
+    def __post_init__(self):
+        require(
+            self.data.quantization == "bins" or self.model.levels == 2,
+            "data.quantization dynamic makes images of 2 levels, got model.levels"
+            f" {self.model.levels}; pass --model.levels 2",
+        )

@@ -1,0 +1,8 @@
+"""The networks, and `build_model`, which makes one from its config."""
+
+from pixelcnn_jax.models.base import PixelModel
+from pixelcnn_jax.models.build import build_model
+from pixelcnn_jax.models.gated import GatedPixelCNN
+from pixelcnn_jax.models.pixelcnn import PixelCNN
+
+__all__ = ["GatedPixelCNN", "PixelCNN", "PixelModel", "build_model"]

@@ -1,0 +1,39 @@
+"""From a config to its network."""
+
+from functools import partial
+from typing import Any
+
+import jax
+from flax import nnx
+
+from pixelcnn_jax.config import GatedPixelCNNConfig, ModelConfig, PixelCNNConfig
+from pixelcnn_jax.models.base import PixelModel
+from pixelcnn_jax.models.gated import GatedPixelCNN
+from pixelcnn_jax.models.pixelcnn import PixelCNN
+
+MODELS: dict[type, Any] = {
+    PixelCNNConfig: PixelCNN,
+    GatedPixelCNNConfig: GatedPixelCNN,
+}
+"""The network of each config."""
+
+
+def build_model(config: ModelConfig, seed: int = 0) -> Any:
+    """An untrained model. The same config and seed give the same weights.
+
+    Returns:
+        The `PixelModel` of the config's type: a `PixelCNN` for a `PixelCNNConfig`, a
+        `GatedPixelCNN` for a `GatedPixelCNNConfig`.
+    """
+    graph, _ = nnx.split(nnx.eval_shape(lambda: _build(config, jax.random.key(0))))
+    return nnx.merge(graph, _initial_state(config, jax.random.key(seed)))
+
+
+def _build(config: ModelConfig, key: jax.Array) -> PixelModel:
+    return MODELS[type(config)](config, rngs=nnx.Rngs(params=key))
+
+
+@partial(jax.jit, static_argnums=0)
+def _initial_state(config: ModelConfig, key: jax.Array) -> nnx.State:
+    # One compiled program draws all weights; one for each layer would take seconds.
+    return nnx.state(_build(config, key))

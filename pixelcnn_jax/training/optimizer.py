@@ -1,0 +1,57 @@
+"""Adam with what large models need, and the running mean of the weights."""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from pixelcnn_jax.config import TrainingConfig
+
+
+def learning_rate(config: TrainingConfig, batches: int) -> optax.Schedule:
+    """The learning rate by update: a linear warm-up, then the schedule.
+
+    ``batches`` is the number of updates an epoch. The cosine ends with the last epoch.
+    """
+    updates = max(1, config.epochs * batches - config.warmup_steps)
+    after = (
+        optax.cosine_decay_schedule(config.learning_rate, updates)
+        if config.schedule == "cosine"
+        else optax.constant_schedule(config.learning_rate)
+    )
+    if config.warmup_steps == 0:
+        return after
+    warmup = optax.linear_schedule(0, config.learning_rate, config.warmup_steps)
+    return optax.join_schedules([warmup, after], [config.warmup_steps])
+
+
+def make_optimizer(
+    config: TrainingConfig, batches: int
+) -> optax.GradientTransformation:
+    """Clip the gradient, Adam (epsilon as in Keras), decay the kernels (AdamW)."""
+
+    def kernels(params: dict[str, jax.Array]) -> dict[str, bool]:
+        return {name: name.endswith("kernel") for name in params}
+
+    parts = []
+    if config.clip_norm is not None:
+        parts.append(optax.clip_by_global_norm(config.clip_norm))
+    parts.append(optax.scale_by_adam(eps=1e-7))
+    if config.weight_decay > 0:
+        parts.append(optax.add_decayed_weights(config.weight_decay, mask=kernels))
+    parts.append(optax.scale_by_learning_rate(learning_rate(config, batches)))
+    return optax.chain(*parts)
+
+
+def average(
+    mean: dict[str, jax.Array],
+    params: dict[str, jax.Array],
+    step: jax.Array,
+    decay: float,
+) -> dict[str, jax.Array]:
+    """The running mean after one more update; empty stays empty.
+
+    The decay begins low, ``(1 + step) / (10 + step)``, so that the first weights are
+    soon forgotten; ``step`` counts the updates before this one.
+    """
+    share = jnp.minimum(decay, (1 + step) / (10 + step))
+    return {name: share * mean[name] + (1 - share) * params[name] for name in mean}

@@ -47,6 +47,7 @@ def main(args: list[str]) -> None:
         return
     given = likelihood.evaluate(model, images, chosen.labels, settings.batch_size)
     report(given, "given the class")
+    assert splits.train.labels is not None  # or data.load would have refused
     weights = data.class_frequencies(splits.train.labels, num_classes)
     marginal = likelihood.evaluate_marginal(model, images, weights, settings.batch_size)
     report(marginal, "the class not known")

@@ -96,6 +96,46 @@ def test_samples_do_not_depend_on_the_batch_size(tmp_path: Path):
     assert (drawn[0] == drawn[1]).all()
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (None, [0, 1, 2, 3, 4, 5]),
+        ("3", [3] * 6),
+        ("2-4", [2, 3, 4, 2, 3, 4]),
+        ("1,4", [1, 4, 1, 4, 1, 4]),
+        ("9,0-1", [9, 0, 1, 9, 0, 1]),
+    ],
+)
+def test_labels_name_classes_in_turn(text: str | None, expected: list[int]):
+    assert sample.classes(text, 6, 10).tolist() == expected
+
+
+@pytest.mark.parametrize("text", ["10", "a", "", "3-1", "0-10", "1,", "-1"])
+def test_labels_that_name_no_class_are_refused(text: str):
+    with pytest.raises(pj.UserError, match="must be classes from 0 to 9"):
+        sample.classes(text, 6, 10)
+
+
+def test_a_model_with_classes_runs_end_to_end(tmp_path: Path, capsys):
+    folder, output = tmp_path / "run", tmp_path / "out.npz"
+    tiny = "--model.features 6 --model.num-layers 1 --model.head-features 6".split()
+    size = "--model.height 5 --model.width 6".split()
+    rest = "--data.validation-images 1300 --training.batch-size 48".split()
+    epochs = ["--training.epochs", "1", "--workdir", str(folder)]
+    train.main(["digits-gated", *tiny, *size, *rest, *epochs])
+    config = checkpoints.read_config(folder)
+    assert isinstance(config.model, pj.GatedPixelCNNConfig)
+    sample.main(["--workdir", str(folder), "--output", str(output), "--labels", "0,7"])
+    drawn = np.load(output)
+    assert drawn["labels"].tolist() == [0, 7] * 32
+    sample.main(["--workdir", str(folder), "--output", str(tmp_path / "out.png")])
+    capsys.readouterr()
+    evaluate.main(["--workdir", str(folder)])
+    shown = capsys.readouterr().out
+    assert "bits/dim  (given the class)" in shown
+    assert "bits/dim  (the class not known)" in shown
+
+
 def test_evaluate_reads_the_data_from_elsewhere(capsys):
     evaluate.main(["--split", "validation", "--data-dir", "."])
     assert "digits validation: 200 images" in capsys.readouterr().out
@@ -117,7 +157,7 @@ def test_help_documents_every_flag(program: str):
     [
         (
             ["digts"],
-            "one of digits, fashion-mnist, mnist, got digts; did you mean digits",
+            "got digts; did you mean digits",
         ),
         (
             ["--training.epoch", "3"],
@@ -152,9 +192,10 @@ def test_train_refuses(arguments, message, tmp_path, capsys, monkeypatch):
         (["--temperature", "-0.1"], "at least 0, got -0.1"),
         (["--temperature", "nan"], "at least 0, got nan"),
         (["--temperature", "warm"], "'warm'"),
-        (["--num-images", "0"], "num_images must be at least 1, got 0"),
+        (["--num-images", "0"], "--num-images must be at least 1, got 0"),
         (["--batch-size", "0"], "batch_size must be at least 1, got 0"),
         (["--method", "fast"], "'fast'"),
+        (["--labels", "3"], "--labels needs a model with classes, got 3"),
         (["--output", "x.jpg"], "end in .png, .npy or .npz, got x.jpg"),
         (["--output", "no/such/x.png"], "in an existing folder, got no/such/x.png"),
         (["--workdir", "no/such"], "must hold config.json, and no/such does not"),

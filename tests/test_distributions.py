@@ -347,6 +347,7 @@ def test_temperature_zero_is_the_rounded_mean_of_the_likeliest_component(
     # No mean half-way between two levels.
     outputs += np.random.default_rng(0).uniform(-0.1, 0.1, outputs.shape)
     channels, last, m = mixture.channels, mixture.levels - 1, mixture.num_mixtures
+    outputs[:, (1 + channels) * m : (1 + 2 * channels) * m] *= 1000  # any scales
     rows = np.float64(outputs).reshape(2000, -1, m)
     best = rows[:, 0].argmax(axis=-1)
     rows = rows[np.arange(2000), :, best]

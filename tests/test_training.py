@@ -117,13 +117,13 @@ def test_a_model_learns():
 
 def test_learning_rate_follows_its_schedule():
     config = TrainingConfig(epochs=4, batch_size=5, learning_rate=0.1)
-    constant = learning_rate(config, 2)
+    constant = learning_rate(config, 8)
     assert [float(constant(step)) for step in (0, 8)] == pytest.approx([0.1, 0.1])
-    cosine = learning_rate(dataclasses.replace(config, schedule="cosine"), 2)
+    cosine = learning_rate(dataclasses.replace(config, schedule="cosine"), 8)
     rates = [float(cosine(step)) for step in (0, 2, 4, 8)]
     assert rates == pytest.approx([0.1, 0.05 * (1 + 0.5**0.5), 0.05, 0.0])
     warm = dataclasses.replace(config, schedule="cosine", warmup_steps=4)
-    rates = [float(learning_rate(warm, 2)(step)) for step in (0, 1, 3, 4, 6, 8)]
+    rates = [float(learning_rate(warm, 8)(step)) for step in (0, 1, 3, 4, 6, 8)]
     assert rates == pytest.approx([0.0, 0.025, 0.075, 0.1, 0.05, 0.0])
 
 

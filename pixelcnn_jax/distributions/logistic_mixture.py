@@ -77,7 +77,7 @@ class DiscretizedLogisticMixture:
     def log_prob(self, outputs: jax.Array, images: jax.Array) -> jax.Array:
         """Log-probability of each pixel in nats, all channels together.
 
-        Values and gradients are finite for all outputs below 1e30.
+        Values and gradients are finite for all outputs within 1e30 of zero.
 
         Args:
             outputs: float32 ``[..., num_outputs]``.

@@ -7,14 +7,14 @@ import optax
 from pixelcnn_jax.config import TrainingConfig
 
 
-def learning_rate(config: TrainingConfig, batches: int) -> optax.Schedule:
+def learning_rate(config: TrainingConfig, updates: int) -> optax.Schedule:
     """The learning rate by update: a linear warm-up, then the schedule.
 
-    ``batches`` is the number of updates an epoch. The cosine ends with the last epoch.
+    ``updates`` is their number in the whole run, with which the cosine ends.
     """
-    updates = max(1, config.epochs * batches - config.warmup_steps)
+    after_warmup = max(1, updates - config.warmup_steps)
     after = (
-        optax.cosine_decay_schedule(config.learning_rate, updates)
+        optax.cosine_decay_schedule(config.learning_rate, after_warmup)
         if config.schedule == "cosine"
         else optax.constant_schedule(config.learning_rate)
     )
@@ -25,7 +25,7 @@ def learning_rate(config: TrainingConfig, batches: int) -> optax.Schedule:
 
 
 def make_optimizer(
-    config: TrainingConfig, batches: int
+    config: TrainingConfig, updates: int
 ) -> optax.GradientTransformation:
     """Clip the gradient, Adam (epsilon as in Keras), decay the kernels (AdamW)."""
 
@@ -38,7 +38,7 @@ def make_optimizer(
     parts.append(optax.scale_by_adam(eps=1e-7))
     if config.weight_decay > 0:
         parts.append(optax.add_decayed_weights(config.weight_decay, mask=kernels))
-    parts.append(optax.scale_by_learning_rate(learning_rate(config, batches)))
+    parts.append(optax.scale_by_learning_rate(learning_rate(config, updates)))
     return optax.chain(*parts)
 
 

@@ -79,6 +79,8 @@ class Trainer:
         dynamic: whether each visit of an image draws its two levels anew, with its
             brightness as the probability of level 1.
         resident: whether the images stay on the devices; None: if they fit.
+        updates: of the whole run, by which the schedule goes; None: those of the
+            config's epochs.
     """
 
     def __init__(
@@ -92,6 +94,7 @@ class Trainer:
         seed: int = 0,
         dynamic: bool = False,
         resident: bool | None = None,
+        updates: int | None = None,
     ):
         self.graph, self._params = to_params(model)
         self.config = config
@@ -105,7 +108,8 @@ class Trainer:
         share = -(-config.batch_size // self.num_devices)
         self.microbatches = -(-share // self._microbatch(share, images.shape))
         self.microbatch = -(-share // self.microbatches)
-        self.optimizer = make_optimizer(config, self.batches)
+        updates = config.epochs * self.batches if updates is None else updates
+        self.optimizer = make_optimizer(config, updates)
         self.resident = self._fits(images.nbytes) if resident is None else resident
         self._images = images
         if self.resident:

@@ -51,10 +51,10 @@ def image_log_prob(
     model: Any,
     images: jax.Array,
     labels: jax.Array | None,
-    dropout_keys: jax.Array | None = None,
+    **options: Any,
 ) -> jax.Array:
-    """`log_prob` without its checks, and under dropout where keys ``[B]`` are given."""
-    outputs = model(images, labels, dropout_keys=dropout_keys)
+    """`log_prob` without its checks, and with options of `PixelModel.__call__`."""
+    outputs = model(images, labels, **options)
     return model.distribution.log_prob(outputs, images).sum(axis=(1, 2))
 
 

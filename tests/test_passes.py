@@ -75,6 +75,31 @@ def test_a_layer_computes_the_masked_convolution():
     np.testing.assert_allclose(layer(x), expected, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("kernel_size", "mask_type", "stack"),
+    [(3, "B", "full"), (5, "A", "full"), (3, "B", "vertical"), (5, "B", "horizontal")],
+)
+def test_the_fast_gradient_is_the_gradient(kernel_size, mask_type, stack):
+    layer = CausalConv(
+        4, 4, kernel_size, mask_type, stack=stack, num_channels=2, rngs=nnx.Rngs(0)
+    )
+    graph, params = nnx.split(layer)
+    x, dy = (jax.random.normal(jax.random.key(k), (2, 6, 7, 4)) for k in (0, 1))
+
+    def gradients(reverse_mode):
+        def run(params, x):
+            return nnx.merge(graph, params)(x, reverse_mode=reverse_mode)
+
+        y, pull = jax.vjp(run, params, x)
+        return jax.tree.leaves((y, pull(dy)))
+
+    for plain, fast in zip(gradients(False), gradients(True), strict=True):
+        np.testing.assert_allclose(fast, plain, atol=2e-5)
+    with pytest.raises(TypeError, match="forward-mode"):
+        jax.jvp(lambda x: layer(x, reverse_mode=True), (x,), (x,))
+    jax.jvp(layer, (x,), (x,))
+
+
 def test_a_front_of_several_positions_equals_them_one_by_one():
     layer = CausalConv(3, 4, 3, "B", rngs=nnx.Rngs(0))
     x = jax.random.normal(jax.random.key(0), (2, 5, 3))  # [F, B, C]

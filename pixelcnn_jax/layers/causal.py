@@ -1,6 +1,7 @@
 """The causal convolution, of which all networks are made."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,56 @@ from jax.typing import DTypeLike
 
 from pixelcnn_jax.layers.caches import Cache, ColumnRing, RowRing
 from pixelcnn_jax.masks import MaskType, Stack, causal_mask, live_taps
+
+Offsets = tuple[tuple[int, int], ...]
+
+
+def shift(x_BHWC: jax.Array, offsets: Offsets) -> list[jax.Array]:
+    """What lies at each (row, column) offset from every position; zeros outside."""
+    _, height, width, _ = x_BHWC.shape
+    rows, columns = ([offset[axis] for offset in offsets] for axis in (0, 1))
+    up, left = max(0, -min(rows)), max(0, -min(columns))
+    down, right = max(0, max(rows)), max(0, max(columns))
+    padded = jnp.pad(x_BHWC, ((0, 0), (up, down), (left, right), (0, 0)))
+    return [
+        padded[:, up + row : up + row + height, left + column : left + column + width]
+        for row, column in offsets
+    ]
+
+
+def weigh(taps: Sequence[jax.Array], kernel_TCD: jax.Array) -> jax.Array:
+    """The sum of all taps ``[..., C]``, each times its matrix: one product."""
+    return jnp.concatenate(taps, -1) @ kernel_TCD.reshape(-1, kernel_TCD.shape[-1])
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def convolve(offsets: Offsets, x_BHWC: jax.Array, kernel_TCD: jax.Array) -> jax.Array:
+    """`weigh` of `shift`, with a faster gradient, in reverse mode alone.
+
+    The plain gradient keeps the gathered taps and adds up as many shifted maps. This
+    one gathers the *output's* gradient once, at the opposite offsets, and both
+    gradients are one product with it. On a CPU a 3x3 layer of 64 features takes three
+    quarters of the time, forward pass included.
+    """
+    return weigh(shift(x_BHWC, offsets), kernel_TCD)
+
+
+def _convolve_forward(offsets, x_BHWC, kernel_TCD):
+    return convolve(offsets, x_BHWC, kernel_TCD), (x_BHWC, kernel_TCD)
+
+
+def _convolve_backward(offsets, saved, dy_BHWD):
+    x_BHWC, kernel_TCD = saved
+    taps, features, _ = kernel_TCD.shape
+    opposite = tuple((-row, -column) for row, column in offsets)
+    gathered = jnp.concatenate(shift(dy_BHWD, opposite), -1)  # [B, H, W, T * D]
+    flipped = kernel_TCD.transpose(0, 2, 1).reshape(-1, features)
+    dkernel = jnp.einsum("bhwc,bhwe->ce", x_BHWC, gathered)
+    dkernel = dkernel.reshape(features, taps, -1).transpose(1, 0, 2)
+    return gathered @ flipped, dkernel
+
+
+convolve.defvjp(_convolve_forward, _convolve_backward)
 
 
 class CausalConv(nnx.Module):
@@ -84,26 +135,40 @@ class CausalConv(nnx.Module):
         """Whether a position needs no other position, and so no cache."""
         return self.kernel_size == 1
 
-    def product(self, taps: Sequence[jax.Array]) -> jax.Array:
-        """The output at each position from its live taps, each ``[..., C]``."""
-        mask = self.mask
-        kernel = (self.kernel[...] * mask).astype(self.dtype)
-        live = [kernel[row, column] for row, column in live_taps(mask)]
-        inputs = jnp.concatenate(taps, -1).astype(self.dtype)
-        return inputs @ jnp.concatenate(live) + self.bias[...].astype(self.dtype)
-
-    def __call__(self, x_BHWC: jax.Array) -> jax.Array:
-        """The image pass: ``[B, H, W, C]`` to ``[B, H, W, D]``."""
-        _, height, width, _ = x_BHWC.shape
+    @property
+    def offsets(self) -> tuple[tuple[int, int], ...]:
+        """(row, column) of each live tap, seen from the position."""
         mask = self.mask
         above, half = len(mask) - 1, self.kernel_size // 2
-        padded = jnp.pad(x_BHWC, ((0, 0), (above, 0), (half, half), (0, 0)))
-        return self.product(
-            [
-                padded[:, row : row + height, column : column + width]
-                for row, column in live_taps(mask)
-            ]
-        )
+        return tuple((r - above, c - half) for r, c in live_taps(mask))
+
+    def live_kernel(self) -> jax.Array:
+        """The masked kernel's live taps ``[T, C, D]``, in ``dtype``."""
+        mask = self.mask
+        kernel = (self.kernel[...] * mask).astype(self.dtype)
+        return jnp.stack([kernel[row, column] for row, column in live_taps(mask)])
+
+    def product(self, taps: Sequence[jax.Array]) -> jax.Array:
+        """The output at each position from its live taps, each ``[..., C]``."""
+        taps = [tap.astype(self.dtype) for tap in taps]
+        return weigh(taps, self.live_kernel()) + self.bias[...].astype(self.dtype)
+
+    def __call__(self, x_BHWC: jax.Array, *, reverse_mode: bool = False) -> jax.Array:
+        """The image pass: ``[B, H, W, C]`` to ``[B, H, W, D]``.
+
+        With ``reverse_mode`` the gradient is computed faster, and forward-mode
+        differentiation is not possible.
+        """
+        if reverse_mode and self._gathers_gradient:
+            x_BHWC = x_BHWC.astype(self.dtype)
+            y = convolve(self.offsets, x_BHWC, self.live_kernel())
+            return y + self.bias[...].astype(self.dtype)
+        return self.product(shift(x_BHWC, self.offsets))
+
+    @property
+    def _gathers_gradient(self) -> bool:
+        # Not where the outputs are far wider than the inputs, as after an image.
+        return len(self.offsets) > 1 and self.out_features <= 2 * self.in_features
 
     def init_cache(self, batch_size: int, width: int, front: int = 1) -> Cache:
         """An empty cache for ``width`` columns and fronts of ``front`` rows."""

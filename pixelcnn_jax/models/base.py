@@ -55,6 +55,7 @@ class PixelModel(nnx.Module):
         labels: jax.Array | None = None,
         *,
         dropout_keys: jax.Array | None = None,
+        reverse_mode: bool = False,
     ) -> jax.Array:
         """What the output distribution needs for every pixel, given all earlier ones.
 
@@ -63,13 +64,16 @@ class PixelModel(nnx.Module):
                 be the config's.
             labels: int ``[B]``, the classes; for a model with classes alone.
             dropout_keys: keys ``[B]``, for training alone.
+            reverse_mode: faster gradients, at the price of forward-mode
+                differentiation; the values are the same.
 
         Returns:
             float32, for a categorical output logits ``[B, H, W, C, V]``, for a mixture
             its parameters ``[B, H, W, P]``.
         """
         x = self.encode(images_BHWC)
-        return self.network(x, self.conditions(labels), ImagePass(dropout_keys))
+        apply = ImagePass(dropout_keys, reverse_mode)
+        return self.network(x, self.conditions(labels), apply)
 
     def network(
         self, x: jax.Array, conditions: Conditions = (), apply: Pass = image_pass

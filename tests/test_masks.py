@@ -40,6 +40,26 @@ def test_other_taps_see_every_channel():
     assert mask[0].all() and mask[1, 0].all() and not mask[1, 2].any()
 
 
+def test_the_vertical_stack_sees_rows_above_and_its_own_features_only():
+    first = causal_mask(5, "A", 1, 1, stack="vertical")[:, :, 0, 0]
+    assert first.tolist() == [[1] * 5, [1] * 5, [0] * 5]
+    later = causal_mask(3, "B", 1, 1, stack="vertical")[:, :, 0, 0]
+    assert later.tolist() == [[1, 1, 1], [1, 1, 1]]
+
+
+def test_the_horizontal_stack_sees_the_row_so_far():
+    first = causal_mask(5, "A", 1, 1, stack="horizontal")[:, :, 0, 0]
+    assert first.tolist() == [[1, 1, 0, 0, 0]]
+    later = causal_mask(3, "B", 1, 1, stack="horizontal")[:, :, 0, 0]
+    assert later.tolist() == [[1, 1, 0]]
+
+
+def test_both_halves_of_a_gate_keep_the_order_of_the_channels():
+    centre = causal_mask(1, "B", 2, 4, 2, stack="horizontal", parts=2)[0, 0]
+    assert centre.tolist() == [[1, 1, 1, 1], [0, 1, 0, 1]]
+    assert channel_of_feature(12, 3, 2).tolist() == [0, 0, 1, 1, 2, 2] * 2
+
+
 def test_features_must_divide_into_channels():
     assert channel_of_feature(6, 3).tolist() == [0, 0, 1, 1, 2, 2]
     with pytest.raises(ValueError, match="multiple of 1 x 3 channels, got 8;.* 9"):

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -161,7 +162,7 @@ class CausalConv(nnx.Module):
         """
         if reverse_mode and self._gathers_gradient:
             x_BHWC = x_BHWC.astype(self.dtype)
-            y = convolve(self.offsets, x_BHWC, self.live_kernel())
+            y: Any = convolve(self.offsets, x_BHWC, self.live_kernel())
             return y + self.bias[...].astype(self.dtype)
         return self.product(shift(x_BHWC, self.offsets))
 

@@ -48,16 +48,13 @@ def load(settings: Settings, config: pj.Config) -> tuple[data.ImageSet, data.Ima
         splits = data.load(source, config.model)
         return splits.train, splits.test
     folder, c = settings.arrays, config.model
-    train, test = (
-        np.load(folder / f"{part}.npz", allow_pickle=False)["images"]
-        for part in ("train", "test")
-    )
-    return tuple(
-        data.ImageSet(
-            data.quantize(data.resize(images, c.height, c.width), c.levels), None
-        )
-        for images in (train, test)
-    )
+
+    def read(part: str) -> data.ImageSet:
+        images = np.load(folder / f"{part}.npz", allow_pickle=False)["images"]
+        resized = data.resize(images, c.height, c.width)
+        return data.ImageSet(data.quantize(resized, c.levels), None)
+
+    return read("train"), read("test")
 
 
 def main(settings: Settings) -> None:

@@ -10,7 +10,6 @@ confidence on the held-out test digits.
 import dataclasses
 import sys
 from pathlib import Path
-from typing import cast
 
 import jax
 import numpy as np
@@ -34,30 +33,37 @@ class Settings:
 
 def main(settings: Settings) -> None:
     from sklearn.calibration import CalibratedClassifierCV
-    from sklearn.datasets import load_digits
     from sklearn.svm import SVC
 
     config = checkpoints.read_config(checkpoints.run_folder(settings.workdir))
     splits = data.load(
         dataclasses.replace(config.data, validation_images=0), config.model
     )
-    _, labels = cast(tuple, load_digits(return_X_y=True))
-    labels = labels[np.random.default_rng(0).permutation(1797)]
+    train, test = splits.train, splits.test
     classifier = CalibratedClassifierCV(SVC(C=10), cv=5, ensemble=False)  # pyright: ignore
-    classifier.fit(splits.train.images.reshape(1500, -1), labels[:1500])
-    model = pj.load(settings.workdir)
-    samples = pj.sample(model, jax.random.key(settings.seed), settings.num_images)
-    accuracy = classifier.score(splits.test.images.reshape(297, -1), labels[1500:])
-    print(f"classifier: {accuracy:.3f} accuracy on the 297 test digits")
+    classifier.fit(flat(train.images), train.labels)
+    accuracy = classifier.score(flat(test.images), test.labels)
+    print(f"classifier: {accuracy:.3f} accuracy on the {len(test)} test digits")
+    model, classes = pj.load(settings.workdir), config.model.num_classes
+    labels = np.arange(settings.num_images) % classes if classes else None
+    key = jax.random.key(settings.seed)
+    samples = np.asarray(pj.sample(model, key, settings.num_images, labels=labels))
     for name, images in (
-        ("test digits", splits.test.images),
-        ("samples", np.asarray(samples)),
+        ("test digits", test.images),
+        ("samples", samples),
     ):
-        confidence = classifier.predict_proba(images.reshape(len(images), -1)).max(1)
+        confidence = classifier.predict_proba(flat(images)).max(1)
         print(
             f"{name}: mean confidence {confidence.mean():.3f},"
             f" {np.mean(confidence > 0.9):.2f} of them above 0.9"
         )
+    if labels is not None:
+        right = np.mean(classifier.predict(flat(samples)) == labels)
+        print(f"samples: {right:.3f} of them taken for the class that was asked for")
+
+
+def flat(images: np.ndarray) -> np.ndarray:
+    return images.reshape(len(images), -1)
 
 
 if __name__ == "__main__":

@@ -12,9 +12,13 @@ PRESETS: dict[str, tuple[str, Config]] = {
         " download, minutes on a laptop",
         Config(
             workdir="runs/digits",
-            model=PixelCNNConfig(features=64, kernel_size=5),
+            model=PixelCNNConfig(features=64, kernel_size=5, dropout=0.2),
             training=TrainingConfig(
-                epochs=50, batch_size=32, learning_rate=2e-3, schedule="cosine"
+                epochs=80,
+                batch_size=32,
+                learning_rate=2e-3,
+                schedule="cosine",
+                ema_decay=0.995,
             ),
         ),
     ),
@@ -44,7 +48,7 @@ PRESETS: dict[str, tuple[str, Config]] = {
                 learning_rate=2e-3,
                 schedule="cosine",
                 warmup_steps=100,
-                ema_decay=0.99,
+                ema_decay=0.995,
             ),
         ),
     ),

@@ -1,6 +1,7 @@
 """Draw images from a trained model: python sample.py [OPTIONS]"""
 
 import dataclasses
+import os
 import re
 import time
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 
 import pixelcnn_jax as pj
 from pixelcnn_jax import checkpoints, cli, images, sampling
-from pixelcnn_jax.errors import require
+from pixelcnn_jax.errors import UserError, require
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,18 +51,29 @@ def classes(text: str | None, num_images: int, num_classes: int) -> np.ndarray |
         return None
     named = f"0-{num_classes - 1}" if text is None else text
     parts = [re.fullmatch(r"(\d+)(?:-(\d+))?", part) for part in named.split(",")]
-    chosen = [
-        label
-        for part in parts
-        if part is not None
-        for label in range(int(part[1]), int(part[2] or part[1]) + 1)
-    ]
+    bounds = [(int(part[1]), int(part[2] or part[1])) for part in parts if part]
     require(
-        all(parts) and bool(chosen) and max(chosen) < num_classes,
+        all(parts) and all(low <= high < num_classes for low, high in bounds),
         f"--labels must be classes from 0 to {num_classes - 1}, such as 3 or 0-2 or"
         f" 1,4, got {named}",
     )
+    chosen = [label for low, high in bounds for label in range(low, high + 1)]
     return np.resize(chosen, num_images)
+
+
+def save(
+    output: Path, drawn: np.ndarray, levels: int, labels: np.ndarray | None
+) -> None:
+    """Write the images in the format that the file's name asks for."""
+    if output.suffix == ".png":
+        images.save_png(output, images.grid(drawn, levels, labels))
+    elif output.suffix == ".npy":
+        np.save(output, drawn)
+    else:
+        arrays: dict[str, Any] = {"images": drawn, "levels": levels}
+        if labels is not None:
+            arrays["labels"] = labels
+        np.savez_compressed(output, **arrays)
 
 
 def main(args: list[str]) -> None:
@@ -73,8 +85,15 @@ def main(args: list[str]) -> None:
         f"--output must end in .png, .npy or .npz, got {output}; try samples.png",
     )
     require(
-        output.parent.is_dir() and not output.is_dir(),
-        f"--output must be a file in an existing folder, got {output}",
+        output.parent.is_dir()
+        and not output.is_dir()
+        and os.access(output if output.exists() else output.parent, os.W_OK),
+        f"--output must be a file that can be written, in an existing folder, got"
+        f" {output}",
+    )
+    require(
+        0 <= settings.seed < 2**32,
+        f"--seed must be at least 0 and below 2**32, got {settings.seed}; try 0",
     )
     model = pj.load(settings.workdir, settings.checkpoint)
     require(
@@ -95,16 +114,10 @@ def main(args: list[str]) -> None:
         )
     )
     seconds = time.perf_counter() - began
-    levels = model.config.levels
-    if output.suffix == ".png":
-        images.save_png(output, images.grid(drawn, levels, labels))
-    elif output.suffix == ".npy":
-        np.save(output, drawn)
-    else:
-        arrays: dict[str, Any] = {"images": drawn, "levels": levels}
-        if labels is not None:
-            arrays["labels"] = labels
-        np.savez_compressed(output, **arrays)
+    try:
+        save(output, drawn, model.config.levels, labels)
+    except OSError as error:
+        raise UserError(f"{output} could not be written: {error.strerror}") from error
     print(f"{output}: {len(drawn)} images in {seconds:.1f} s, compilation included")
 
 

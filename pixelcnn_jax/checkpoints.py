@@ -151,7 +151,10 @@ def damage(folder: Path) -> str | None:
         expected = json.loads((folder / MANIFEST).read_text())["sha256"]
     except (OSError, ValueError, KeyError, TypeError):
         return f"its {MANIFEST} is missing or unreadable"
-    found = _checksums(folder)
+    try:
+        found = _checksums(folder)
+    except OSError as error:
+        return f"file {error.filename} can't be read ({error.strerror})"
     for name in expected:
         if name not in found:
             return f"file {name} is missing"
@@ -172,7 +175,13 @@ def read_config(run: Path) -> configs.Config:
         f"the run's folder must hold {CONFIG}, and {run} does not; pass the --workdir"
         " of a training run",
     )
-    return configs.from_json((run / CONFIG).read_text())
+    try:
+        text = (run / CONFIG).read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"{run / CONFIG} must be a readable text file, got {error}; restore it"
+        ) from error
+    return configs.from_json(text)
 
 
 def load(run: str | Path, checkpoint: Which = "best") -> Any:
@@ -202,7 +211,12 @@ def untrained(config: configs.Config) -> Any:
 
 def run_folder(run: str | Path) -> Path:
     """The folder of a run, given as a path or as the name of a shipped model."""
-    folder = Path(run).expanduser()
+    try:
+        folder = Path(run).expanduser()
+    except RuntimeError as error:
+        raise UserError(
+            f"a run must be an existing folder, got {run} ({error})"
+        ) from error
     shipped = PRETRAINED / str(run)
     if not folder.exists() and shipped.is_dir() and shipped.parent == PRETRAINED:
         return shipped
@@ -240,5 +254,5 @@ def _checksums(folder: Path) -> dict[str, str]:
             path.read_bytes()
         ).hexdigest()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != MANIFEST
+        if path.is_file() and path.name != MANIFEST and not path.name.startswith(".")
     }

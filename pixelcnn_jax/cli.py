@@ -51,7 +51,7 @@ def _one_line(box: str, program: str) -> str:
     frame = "[\u2500-\u257f]|(?<![^ \n])[|+](?![^ \n])|-{4,}"
     lines = [re.sub(frame, " ", line).strip() for line in box.splitlines()[1:]]
     message, _, rest = "\n".join(lines).strip().partition("\n\n")
-    message = " ".join(message.removeprefix("Error parsing model: ").split())
+    message = " ".join(re.sub(r"^Error parsing [\w.-]+: ", "", message).split())
     flags = re.findall(r"--[\w.-]+", rest) if "Perhaps" in rest else []
     hint = f"; perhaps you meant {flags[0]}" if flags else ""
     return f"{message.rstrip('.')}{hint}; see {program} --help"
@@ -60,17 +60,24 @@ def _one_line(box: str, program: str) -> str:
 def use_machine_well() -> None:
     """Settings of JAX that suit a process of its own; the user's own come first.
 
+    On GPUs, operations whose result depends on the order of events are ruled out, so
+    that a resumed run can end with the bits of one never interrupted.
+
     The cores of a CPU become devices, over which training and sampling spread their
     images: XLA's own threading leaves much of them idle. Compiled programs are kept
     between processes. To be called before JAX first computes.
     """
-    if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
+    flags = os.environ.get("XLA_FLAGS", "")
+    if "xla_gpu_deterministic_ops" not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
+    if "xla_force_host_platform_device_count" not in flags:
         with contextlib.suppress(RuntimeError):  # JAX has begun: a test, a notebook
             if _setting("jax_num_cpu_devices") == -1:
                 jax.config.update("jax_num_cpu_devices", _usable_cores())
     if _setting("jax_compilation_cache_dir") is None:
-        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        jax.config.update("jax_compilation_cache_dir", str(home / "pixelcnn_jax"))
+        with contextlib.suppress(RuntimeError):  # nobody's home
+            home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+            jax.config.update("jax_compilation_cache_dir", str(home / "pixelcnn_jax"))
 
 
 def _setting(name: str) -> Any:
@@ -78,9 +85,14 @@ def _setting(name: str) -> Any:
 
 
 def _usable_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """Cores that this process may use, a container's share included."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return max(1, min(cores, -(-int(quota) // int(period))))
+    except (OSError, ValueError):  # no such file, or "max": no limit
+        return cores
 
 
 def main(run: Callable[[list[str]], None]) -> None:

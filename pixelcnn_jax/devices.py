@@ -1,5 +1,6 @@
 """Spreading a batch of images over devices."""
 
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,13 +20,13 @@ def data_mesh(devices: Sequence[Any]) -> Mesh:
     )
 
 
-def mesh_for(params: Any, batch_size: int, *others: Any) -> Mesh | None:
+def mesh_for(params: Any, batch_size: int) -> Mesh | None:
     """The devices of the parameters' kind, as many as a batch keeps busy.
 
     None where there is but one, where the caller has spread the parameters over several
-    already, or under a transformation, where placing things is the caller's business.
+    already, or inside a transformation, where placing things is the caller's business.
     """
-    if any(isinstance(x, Tracer) for x in jax.tree.leaves((params, others))):
+    if isinstance(jnp.zeros(()), Tracer):  # whatever is computed now is traced
         return None
     home = jnp.asarray(jax.tree.leaves(params)[0]).devices()
     devices = jax.local_devices(backend=next(iter(home)).platform)[:batch_size]
@@ -40,24 +41,30 @@ def replicated(mesh: Mesh) -> NamedSharding:
 class _Copies:
     """The last parameters that were put on a mesh, so that a second call finds them.
 
-    JAX arrays never change, so copies of the same arrays are the same.
+    JAX arrays never change, so copies of the same arrays are the same. Copies go when
+    the parameters do.
     """
 
     def __init__(self):
-        self._known: tuple[Any, ...] = ()
+        self._mesh: Mesh | None = None
+        self._originals: list[Any] = []
+        self._copies: list[jax.Array] = []
 
     def on(self, mesh: Mesh, tree: Any) -> Any:
         leaves, structure = jax.tree.flatten(tree)
-        known = self._known
         if not (
-            known
-            and known[0] == mesh
-            and len(known[1]) == len(leaves)
-            and all(a is b for a, b in zip(known[1], leaves, strict=True))
+            mesh == self._mesh
+            and len(leaves) == len(self._originals)
+            and all(a is b() for a, b in zip(leaves, self._originals, strict=True))
         ):
-            known = (mesh, leaves, jax.device_put(leaves, replicated(mesh)))
-            self._known = known
-        return jax.tree.unflatten(structure, known[2])
+            self._copies = jax.device_put(leaves, replicated(mesh))
+            self._originals = [weakref.ref(x, self._forget) for x in leaves]
+            self._mesh = mesh
+        return jax.tree.unflatten(structure, self._copies)
+
+    def _forget(self, gone: Any) -> None:
+        if any(gone is known for known in self._originals):
+            self._originals, self._copies = [], []
 
 
 _copies = _Copies()

@@ -176,6 +176,10 @@ def evaluate_marginal(
 def check_images(config: Any, images: jax.Array | np.ndarray) -> None:
     """Raise unless ``images`` are a batch that a model of this config can take."""
     require(
+        hasattr(images, "dtype"),
+        f"images must be an array, got {type(images).__name__}; pass it to np.asarray",
+    )
+    require(
         images.ndim == 4 and images.shape[-1] == config.channels,
         f"images must be [B, H, W, {config.channels}] for this model,"
         f" got shape {list(images.shape)}",
@@ -208,6 +212,10 @@ def check_labels(config: Any, labels: Any, count: int) -> jax.Array | None:
         labels is not None,
         f"labels must be given for a model of {config.num_classes} classes: integers"
         f" [{count}], got none",
+    )
+    require(
+        hasattr(labels, "dtype"),
+        f"labels must be an array, got {type(labels).__name__}; pass it to np.asarray",
     )
     require(
         labels.shape == (count,) and bool(jnp.issubdtype(labels.dtype, jnp.integer)),

@@ -2,7 +2,10 @@
 
 The noise of a pixel depends on the key, the index of the image in the job and the
 position alone, so every method, batch size, number of devices and order of visit draws
-the same images, up to ties of two levels within float rounding.
+the same images, up to ties of two levels within the rounding of the logits. That is
+about 1e-6 in float32 at ``jax.default_matmul_precision("highest")``, the default on a
+CPU; the lower precision of other devices' defaults, or of bfloat16, makes ties more
+frequent.
 """
 
 import math
@@ -48,7 +51,7 @@ def sample(
 
     Args:
         model: a model of this package, such as `PixelCNN`.
-        key: a key of ``jax.random.key``.
+        key: a key of ``jax.random.key`` or ``jax.random.PRNGKey``.
         num_images: how many, N >= 1.
         temperature: divides the logits; 1 samples the model, 0 takes the likeliest
             level of each channel. Of a mixture it scales the spread as well; 0 takes
@@ -81,9 +84,11 @@ def sample(
             f" got {temperature}; 1 samples the model",
         )
     labels = check_labels(model.config, labels, num_images)
+    if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+        key = jax.random.wrap_key_data(key)
     graph, params = nnx.split(model)
     arguments = (params, key, temperature, labels)
-    mesh = mesh_for(params, min(batch_size, num_images), arguments)
+    mesh = mesh_for(params, min(batch_size, num_images))
     job = _plan(model, num_images, batch_size, method, 1 if mesh is None else mesh.size)
     if mesh is None:
         return _sample(graph, job, None, *arguments)

@@ -128,6 +128,14 @@ def test_the_module_holds_its_parameters_and_nothing_else(gated: bool):
     assert len(jax.tree.leaves(params)) == kernels_and_biases + tables
 
 
+def test_labels_must_fit_the_model():
+    images = random_images(tiny_model(), 2)
+    with pytest.raises(pj.UserError, match="this has 3, got none"):
+        tiny_model(num_classes=3)(images)
+    with pytest.raises(pj.UserError, match="this has 0, got some"):
+        tiny_model()(images, np.zeros(2, int))
+
+
 def test_weights_behind_the_mask_have_no_effect():
     model = nnx.clone(tiny_model())
     images = jnp.asarray(random_images(model, 2))

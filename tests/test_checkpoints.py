@@ -92,6 +92,19 @@ def test_a_folder_without_a_checkpoint_is_refused(tmp_path: Path):
         pj.load(tmp_path)
 
 
+def test_hidden_files_of_the_system_are_no_damage(run: Path):
+    (run / "checkpoints" / "30" / ".DS_Store").write_text("x")
+    assert checkpoints.damage(run / "checkpoints" / "30") is None
+    (run / "checkpoints" / "30" / "more").write_text("x")
+    assert "more was added" in str(checkpoints.damage(run / "checkpoints" / "30"))
+
+
+def test_a_config_that_is_no_text_is_refused(run: Path):
+    (run / "config.json").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(pj.UserError, match="must be a readable text file"):
+        pj.load(run)
+
+
 def test_config_survives_its_file():
     settings = config.Config(seed=3, model=pj.PixelCNNConfig.tiny())
     assert config.from_json(config.to_json(settings)) == settings

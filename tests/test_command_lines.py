@@ -110,7 +110,9 @@ def test_labels_name_classes_in_turn(text: str | None, expected: list[int]):
     assert sample.classes(text, 6, 10).tolist() == expected
 
 
-@pytest.mark.parametrize("text", ["10", "a", "", "3-1", "0-10", "1,", "-1"])
+@pytest.mark.parametrize(
+    "text", ["10", "a", "", "3-1", "0-10", "1,", "-1", "3,5-3", "0-99999999999"]
+)
 def test_labels_that_name_no_class_are_refused(text: str):
     with pytest.raises(pj.UserError, match="must be classes from 0 to 9"):
         sample.classes(text, 6, 10)
@@ -173,6 +175,15 @@ def test_help_documents_every_flag(program: str):
             "training.batch_size must be at least 1, got 0",
         ),
         (["--training.batch-size", "1301"], "training images, 1300, got 1301"),
+        (["--seed", "-1"], "error: seed must be at least 0 and below 2**32, got -1"),
+        (["--model.first-kernel-size", "1"], "odd and at least 3, got 1; try 3"),
+        (["--training.ema-decay", "1"], "below 1, got 1.0; try 0.999"),
+        (["--training.clip-norm", "0"], "clip_norm must be positive, got 0.0; try 1"),
+        (["--training.weight-decay", "-1"], "weight_decay must be at least 0, got -1"),
+        (["--model.dropout", "1"], "below 1, got 1.0; try 0"),
+        (["--model.num-classes", "3"], "pass --model.num-classes 10"),
+        (["--data.quantization", "dynamic"], "pass --model.levels 2"),
+        (["--workdir", "~nobody-of-that-name/x"], "can be written, got ~nobody"),
         (["--training.learning-rate", "-1"], "must be positive, got -1.0"),
         (["--training.learning-rate", "nan"], "must be positive, got nan"),
         (["--data.validation-images", "1500"], "fewer than 1500, got 1500"),
@@ -195,6 +206,8 @@ def test_train_refuses(arguments, message, tmp_path, capsys, monkeypatch):
         (["--num-images", "0"], "--num-images must be at least 1, got 0"),
         (["--batch-size", "0"], "batch_size must be at least 1, got 0"),
         (["--method", "fast"], "'fast'"),
+        (["--seed", "-1"], "--seed must be at least 0 and below 2**32, got -1"),
+        (["--workdir", "~nobody-of-that-name/x"], "got ~nobody-of-that-name/x"),
         (["--labels", "3"], "--labels needs a model with classes, got 3"),
         (["--output", "x.jpg"], "end in .png, .npy or .npz, got x.jpg"),
         (["--output", "no/such/x.png"], "in an existing folder, got no/such/x.png"),

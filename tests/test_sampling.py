@@ -1,5 +1,7 @@
 """Samples have the model's law, and every way to draw them draws the same images."""
 
+import gc
+
 import jax
 import jax.export
 import jax.numpy as jnp
@@ -9,7 +11,7 @@ from flax import nnx
 from scipy import stats
 
 import pixelcnn_jax as pj
-from pixelcnn_jax import sampling
+from pixelcnn_jax import devices, sampling
 from pixelcnn_jax.models import PixelCNN
 from tests.conftest import some_labels, tiny_model
 from tests.hlo import copies_in_loops
@@ -104,11 +106,11 @@ def test_a_wavefront_takes_few_steps():
     assert "length=76" in text
 
 
-@pytest.mark.parametrize("devices", [1, 2])
-def test_images_do_not_depend_on_the_devices(devices: int, monkeypatch):
+@pytest.mark.parametrize("number", [1, 2])
+def test_images_do_not_depend_on_the_devices(number: int, monkeypatch):
     model = tiny_model()
     expected = pj.sample(model, KEY, 7, batch_size=3, method="cached")
-    available = jax.local_devices()[:devices]
+    available = jax.local_devices()[:number]
     monkeypatch.setattr(jax, "local_devices", lambda backend: available)
     images = pj.sample(model, KEY, 7, batch_size=3, method="cached")
     assert_same_images(model, expected, images)
@@ -222,6 +224,34 @@ def test_works_inside_jit(method: sampling.Method):
     assert_same_images(model, draw(params, KEY, 0.8), expected)
 
 
+def test_works_inside_jit_with_nothing_passed_in():
+    model = tiny_model()
+    expected = pj.sample(model, KEY, 6)
+    drawn = jax.jit(lambda shift: pj.sample(model, KEY, 6) + shift)(0)
+    assert_same_images(model, drawn, expected)
+    assert (pj.sample(model, KEY, 6) == expected).all()  # nothing traced was kept
+
+
+def test_old_keys_are_keys_too():
+    model = tiny_model()
+    drawn = pj.sample(model, jax.random.PRNGKey(7), 4)
+    assert (drawn == pj.sample(model, KEY, 4)).all()
+
+
+def test_parameters_are_copied_to_the_devices_once(monkeypatch):
+    model, copies = nnx.clone(tiny_model()), devices._Copies()
+    monkeypatch.setattr(devices, "_copies", copies)
+    first = pj.sample(model, KEY, 4)
+    kept = copies._copies
+    pj.sample(model, KEY, 4)
+    assert copies._copies is kept and kept
+    model.last.bias[...] = model.last.bias[...].at[0].set(50.0)
+    assert (pj.sample(model, KEY, 4) == 0).all() and (first != 0).any()
+    del model, kept
+    gc.collect()
+    assert not copies._copies
+
+
 @pytest.mark.parametrize("method", sampling.METHODS)
 def test_lowers_for_cpu_gpu_and_tpu(method: sampling.Method):
     model = tiny_model()
@@ -253,7 +283,7 @@ def test_the_compiled_loop_copies_no_cache(shape: dict):
         shapes = [
             cache.shape
             for span in spans
-            for cache in jax.tree.leaves(model.init_caches(6, c.width, None, span))
+            for cache in jax.tree.leaves(model.init_caches(6, c.width, labels, span))
         ]
         assert text.count("while(") >= 1
         assert copies_in_loops(text, shapes, innermost=True) == [], method
@@ -285,6 +315,7 @@ def test_wrong_arguments_are_refused(arguments: dict, message: str):
         (None, "must be given for a model of 3 classes"),
         (np.zeros(3, int), r"integers \[2\], one for each image, got int64 \[3\]"),
         (np.zeros(2), "got float64"),
+        ([0, 1], "must be an array, got list"),
         (np.array([0, 3]), "must lie in 0 to 2, got 0 to 3"),
     ],
 )

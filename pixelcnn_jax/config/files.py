@@ -2,27 +2,25 @@
 
 import dataclasses
 import json
-from typing import Any
+from typing import Any, get_args
 
-from pixelcnn_jax.config.models import GatedPixelCNNConfig, PixelCNNConfig
+from pixelcnn_jax.config.models import AnyModelConfig
 from pixelcnn_jax.config.runs import Config, DataConfig, TrainingConfig
 from pixelcnn_jax.errors import UserError, require
 
 FORMAT = 1
 """Version of ``config.json``; a reader refuses versions that it does not know."""
 
-MODEL_KINDS: dict[str, type] = {
-    "pixelcnn": PixelCNNConfig,
-    "gated_pixelcnn": GatedPixelCNNConfig,
+MODEL_KINDS: dict[str, Any] = {
+    config.kind: config for config in get_args(AnyModelConfig)
 }
-"""The name of each model on disk, and its config."""
+"""The config of each model by its name on disk."""
 
 
 def to_json(config: Config) -> str:
     """The text of ``config.json``."""
-    kinds = {config_type: kind for kind, config_type in MODEL_KINDS.items()}
     fields = dataclasses.asdict(config)
-    fields["model"] = {"kind": kinds[type(config.model)], **fields["model"]}
+    fields["model"] = {"kind": config.model.kind, **fields["model"]}
     return json.dumps({"format": FORMAT, **fields}, indent=2) + "\n"
 
 

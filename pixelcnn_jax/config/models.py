@@ -1,7 +1,7 @@
 """The settings of each model."""
 
 import dataclasses
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pixelcnn_jax.config.checks import require_at_least, require_one_of
 from pixelcnn_jax.errors import require
@@ -10,6 +10,9 @@ from pixelcnn_jax.errors import require
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
     """What every model of the family has; use one of its subclasses."""
+
+    kind: ClassVar[str]
+    """Its name on disk."""
 
     height: int = 16
     """Rows of an image. Data of another size are resized."""
@@ -25,7 +28,7 @@ class ModelConfig:
     """What the network puts out for a pixel: a softmax over the levels of each channel,
     or a mixture of discretized logistics (PixelCNN++), which suits 256 levels."""
     num_mixtures: int = 10
-    """Components of the mixture."""
+    """Components of the mixture; a softmax has none."""
     dropout: float = 0.0
     """Share of hidden features that training sets to zero, against overfitting."""
     dtype: Literal["float32", "bfloat16"] = "float32"
@@ -71,19 +74,21 @@ class ModelConfig:
 class PixelCNNConfig(ModelConfig):
     """The book's PixelCNN; the defaults are its network."""
 
+    kind: ClassVar[str] = "pixelcnn"
+
     features: int = 128
     """Width of the network; the residual blocks work at half of it."""
     num_blocks: int = 5
     """Residual blocks. Each widens what the network can see by kernel_size // 2."""
     first_kernel_size: int = 7
-    """Side of the first layer's kernel (type A), odd."""
+    """Side of the first layer's kernel (type A), odd, at least 3."""
     kernel_size: int = 3
     """Side of the kernels in the residual blocks (type B), odd."""
 
     def __post_init__(self):
         super().__post_init__()
         require_at_least("model", self, "num_blocks", 0)
-        self._require_odd("first_kernel_size")
+        self._require_odd("first_kernel_size", 3)
         self._require_odd("kernel_size")
         self._require_multiple("features", 2 * self.ordered_channels)
 
@@ -97,6 +102,8 @@ class PixelCNNConfig(ModelConfig):
 @dataclasses.dataclass(frozen=True)
 class GatedPixelCNNConfig(ModelConfig):
     """The Gated PixelCNN: two stacks, no blind spot."""
+
+    kind: ClassVar[str] = "gated_pixelcnn"
 
     features: int = 32
     """Width of each of the two stacks."""
@@ -126,3 +133,4 @@ class GatedPixelCNNConfig(ModelConfig):
 
 
 AnyModelConfig = PixelCNNConfig | GatedPixelCNNConfig
+"""All of them: a new model's config is added here."""

@@ -17,7 +17,8 @@ class DataConfig:
     catalogue: fashion_mnist, mnist, kmnist, cifar10, ..."""
     data_dir: str | None = None
     """A folder with the four original files of an MNIST-like set, or a TensorFlow
-    Datasets folder. None: ~/tensorflow_datasets, downloading what is missing."""
+    Datasets folder; digits need none. None: ~/tensorflow_datasets, downloading what is
+    missing."""
     validation_images: int = 200
     """Images split off the training set, for the figures of each epoch and the choice
     of the best checkpoint. The test set is never used for either."""
@@ -44,7 +45,8 @@ class TrainingConfig:
     """Adam's step size, at its highest."""
     schedule: Literal["constant", "cosine"] = "constant"
     """How the learning rate goes after the warm-up: constant, or down to zero over all
-    updates along half a cosine."""
+    updates along half a cosine. A finished run that is given more epochs goes on where
+    the cosine over all of them stands, which is higher."""
     warmup_steps: int = 0
     """Updates over which the learning rate rises from zero."""
     weight_decay: float = 0.0
@@ -57,8 +59,8 @@ class TrainingConfig:
     use; 0: they use the weights themselves."""
     microbatch_size: int | None = None
     """Images whose gradients are computed at once; the gradients of a batch are summed
-    over its microbatches. None: 16 on a CPU (activations stay in its cache), the whole
-    batch elsewhere."""
+    over its microbatches, which saves memory. None: as many as have 2,048 pixels on a
+    CPU (activations stay in its cache), the whole batch elsewhere."""
 
     def __post_init__(self):
         require_at_least("training", self, "epochs", 1)
@@ -100,6 +102,10 @@ class Config:
     training: TrainingConfig = TrainingConfig()
 
     def __post_init__(self):
+        require(
+            0 <= self.seed < 2**32,
+            f"seed must be at least 0 and below 2**32, got {self.seed}; try 0",
+        )
         require(
             self.data.quantization == "bins" or self.model.levels == 2,
             "data.quantization dynamic makes images of 2 levels, got model.levels"

@@ -151,8 +151,12 @@ class CausalConv(nnx.Module):
 
     def product(self, taps: Sequence[jax.Array]) -> jax.Array:
         """The output at each position from its live taps, each ``[..., C]``."""
-        taps = [tap.astype(self.dtype) for tap in taps]
-        return weigh(taps, self.live_kernel()) + self.bias[...].astype(self.dtype)
+        return self._plus_bias(
+            weigh([x.astype(self.dtype) for x in taps], self.live_kernel())
+        )
+
+    def _plus_bias(self, y: Any) -> jax.Array:
+        return y + self.bias[...].astype(self.dtype)
 
     def __call__(self, x_BHWC: jax.Array, *, reverse_mode: bool = False) -> jax.Array:
         """The image pass: ``[B, H, W, C]`` to ``[B, H, W, D]``.
@@ -162,8 +166,7 @@ class CausalConv(nnx.Module):
         """
         if reverse_mode and self._gathers_gradient:
             x_BHWC = x_BHWC.astype(self.dtype)
-            y: Any = convolve(self.offsets, x_BHWC, self.live_kernel())
-            return y + self.bias[...].astype(self.dtype)
+            return self._plus_bias(convolve(self.offsets, x_BHWC, self.live_kernel()))
         return self.product(shift(x_BHWC, self.offsets))
 
     @property

@@ -10,6 +10,7 @@ from flax import nnx
 
 from pixelcnn_jax.config import ModelConfig
 from pixelcnn_jax.distributions import build_distribution
+from pixelcnn_jax.errors import require
 from pixelcnn_jax.layers import (
     CausalConv,
     ClassBias,
@@ -86,6 +87,11 @@ class PixelModel(nnx.Module):
 
     def conditions(self, labels: jax.Array | None) -> Conditions:
         """What each layer adds for these classes; empty without labels."""
+        require(
+            (labels is None) == (self.config.num_classes == 0),
+            f"labels must be given for a model with classes, and only for one: this has"
+            f" {self.config.num_classes}, got {'none' if labels is None else 'some'}",
+        )
         if labels is None:
             return []
         return [bias(labels) for bias in self.class_biases()]

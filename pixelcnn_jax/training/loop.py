@@ -58,7 +58,8 @@ def train(config: Config) -> Path:
         if done >= config.training.epochs:
             print(
                 f"{run.path} is finished: {done} epochs. Pass a higher"
-                " --training.epochs to go on, or draw from it:"
+                " --training.epochs to go on (a cosine schedule then rises again), or"
+                " draw from it:"
                 f" python sample.py --workdir {run.path}"
             )
             return run.path
@@ -142,7 +143,8 @@ def _epoch(
     batch = int(state.step) - epoch * trainer.batches
     if batch == 0:
         state = state._replace(epoch_nats=state.epoch_nats * 0)
-    count, saved = 1, time.monotonic()
+    sent, saved = trainer.most_updates, time.monotonic()
+    count = 1 if trainer.resident else sent
     with tqdm(
         total=trainer.num_images,
         initial=int(sizes[:batch].sum()),
@@ -152,17 +154,26 @@ def _epoch(
         leave=False,
     ) as bar:
         while batch < trainer.batches:
-            count = min(count, trainer.batches - batch, trainer.most_updates)
+            count = min(count, trainer.batches - batch)
             began = time.monotonic()
             state = trainer.run(state, on_device, batch, count)
             nats = float(state.epoch_nats)
             took = time.monotonic() - began
+            require(
+                math.isfinite(nats),
+                f"the likelihood must stay finite, and became {nats} before step"
+                f" {int(state.step)}; lower training.learning_rate or set"
+                " training.clip_norm, in another --workdir or without this one's"
+                " checkpoints",
+            )
             bar.update(int(sizes[batch : batch + count].sum()))
             batch += count
             seen = int(sizes[:batch].sum())
             bar.set_postfix_str(f"{_bits(nats, seen, trainer.dims):.4f} bits/dim")
-            # How many updates a call runs changes nothing but the bar's pace.
-            count = max(1, min(2 * count, int(DISPATCH_SECONDS / took * count)))
+            # How many updates a call runs changes nothing but the bar's pace. Where
+            # images are sent ahead, it is always as many as are sent.
+            pace = int(DISPATCH_SECONDS / took * count)
+            count = max(1, min(2 * count, pace)) if trainer.resident else sent
             due = time.monotonic() - saved > CHECKPOINT_SECONDS
             if (due or stop.asked) and batch < trainer.batches:
                 writer.save(int(state.step), to_items(state), None)
@@ -220,11 +231,9 @@ class _Reporter:
         )
         row = {name: value for name, value in values.items() if value is not None}
         self._rows.append(row)
-        self._run.add_row(
-            METRICS, {name: format_value(row.get(name)) for name in METRICS_FIELDS}
-        )
+        self._run.add_row(METRICS, [format_value(row.get(x)) for x in METRICS_FIELDS])
         speed = trainer.num_images / seconds
-        self._run.add_row(TIMINGS, dict(e=epoch, s=f"{seconds:.2f}", i=f"{speed:.1f}"))
+        self._run.add_row(TIMINGS, [str(epoch), f"{seconds:.2f}", f"{speed:.1f}"])
         images.save_curves(self._run.path / "curves.png", self._rows)
         for name, value in row.items():
             if name.endswith("bits_per_dim"):

@@ -3,7 +3,6 @@
 import csv
 import os
 from pathlib import Path
-from typing import Any
 
 import filelock
 
@@ -29,8 +28,8 @@ class RunFolder:
     """
 
     def __init__(self, config: Config):
-        self.path = Path(config.workdir).expanduser()
         try:
+            self.path = Path(config.workdir).expanduser()
             self.path.mkdir(parents=True, exist_ok=True)
             (self.path / "samples").mkdir(exist_ok=True)
             self._lock = filelock.FileLock(self.path / "lock")
@@ -40,10 +39,11 @@ class RunFolder:
                 f"only one process may train in a folder, and another one holds"
                 f" {self.path}; wait for it, end it, or pass another --workdir"
             ) from error
-        except OSError as error:
+        except (OSError, RuntimeError, NotImplementedError) as error:
+            reason = getattr(error, "strerror", None) or error
             raise UserError(
-                f"--workdir must be a folder that can be written, got {self.path}"
-                f" ({error.strerror}); pass another"
+                f"--workdir must be a folder that can be written, got {config.workdir}"
+                f" ({reason}); pass another"
             ) from error
         try:
             self._check(config)
@@ -90,10 +90,10 @@ class RunFolder:
         self._rewrite(TIMINGS, TIMINGS_FIELDS, timings)
         return rows
 
-    def add_row(self, table: str, row: dict[str, Any]) -> None:
+    def add_row(self, table: str, row: list[str]) -> None:
         """Append a row to a table."""
         with open(self.path / table, "a", newline="") as file:
-            csv.writer(file, lineterminator="\n").writerow(row.values())
+            csv.writer(file, lineterminator="\n").writerow(row)
             file.flush()
             os.fsync(file.fileno())
 

@@ -164,33 +164,34 @@ class Trainer:
         if self.resident:
             return self.batches
         batch = self._images.nbytes / self.num_images * self.config.batch_size
-        return max(1, int(STREAMED_BYTES / batch))
+        return min(self.batches, max(1, int(STREAMED_BYTES / batch)))
 
     def run(self, state: TrainState, order: Order, start: int, count: int):
-        """``count`` updates on the batches from ``start`` on.
+        """``count`` updates on the batches from ``start`` on, at most `most_updates`.
 
         The buffers of ``state`` are given away; use the state that is returned.
         """
         images = self._images
         if not self.resident:
             wanted, sent = self._sent
-            same = wanted == (id(order), start, count)
-            images = sent.result() if same else self._send(order, start, count)
+            same = wanted == (id(order), start)
+            images = sent.result() if same else self._send(order, start)
         state = self._run(
             self.place(state), images, self._labels, order.device, start, start + count
         )
-        following = min(count, len(order.host) - start - count)
-        if not self.resident and following > 0:
-            ahead = (order, start + count, following)
-            self._sent = (
-                (id(order), *ahead[1:]),
-                self._ahead.submit(self._send, *ahead),
-            )
+        following = start + count
+        if not self.resident and following < len(order.host):
+            sent = self._ahead.submit(self._send, order, following)
+            self._sent = ((id(order), following), sent)
         return state
 
-    def _send(self, order: Order, start: int, count: int) -> jax.Array:
-        """The images of some batches, ``[count, batch, H, W, C]``, to the devices."""
-        index = np.maximum(order.host[start : start + count], 0)
+    def _send(self, order: Order, start: int) -> jax.Array:
+        """The images of the next batches, ``[most_updates, batch, H, W, C]``.
+
+        Always so many, so that there is one program; what the epoch lacks is filled up.
+        """
+        rows = np.arange(start, start + self.most_updates)
+        index = np.maximum(order.host[np.minimum(rows, len(order.host) - 1)], 0)
         return jax.device_put(self._images[index], spread(self.mesh, axis=1))
 
     def place(self, state: TrainState) -> TrainState:

@@ -13,6 +13,7 @@ machine.
 import dataclasses
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -116,7 +117,7 @@ def train_and_test(
 
 
 def update_seconds(
-    models: list[ModelConfig], batch_size: int, images: data.ImageSet
+    models: Sequence[ModelConfig], batch_size: int, images: data.ImageSet
 ) -> list[float]:
     """Seconds an update of each model: medians of windows in turn, once compiled."""
     contestants = []

@@ -105,9 +105,29 @@ def test_a_config_that_is_no_text_is_refused(run: Path):
         pj.load(run)
 
 
+def test_the_first_runs_configs_still_load():
+    """Fields that came later take the values that the first runs had."""
+    text = """{
+      "format": 1, "seed": 3, "workdir": "runs/digits",
+      "model": {
+        "kind": "pixelcnn", "height": 16, "width": 16, "channels": 1, "levels": 4,
+        "features": 64, "num_blocks": 5, "first_kernel_size": 7, "kernel_size": 5
+      },
+      "data": {"source": "digits", "data_dir": null, "validation_images": 200},
+      "training": {
+        "epochs": 50, "batch_size": 32, "learning_rate": 0.002, "schedule": "cosine",
+        "microbatch_size": null
+      }
+    }"""
+    settings = config.from_json(text)
+    assert settings.model == pj.PixelCNNConfig(features=64, kernel_size=5)
+    assert (settings.model.dropout, settings.training.ema_decay) == (0, 0)
+
+
 def test_config_survives_its_file():
-    settings = config.Config(seed=3, model=pj.PixelCNNConfig.tiny())
-    assert config.from_json(config.to_json(settings)) == settings
+    for model in (pj.PixelCNNConfig.tiny(), pj.GatedPixelCNNConfig.tiny()):
+        settings = config.Config(seed=3, model=model)
+        assert config.from_json(config.to_json(settings)) == settings
 
 
 @pytest.mark.parametrize(

@@ -85,7 +85,7 @@ def main(settings: Settings) -> None:
             seconds = time.perf_counter() - began
         times = operations(Path(folder))
     total = seconds * 1e9 * trainer.num_devices
-    shares = {kind: 0.0 for kind in (*KINDS, REST)}
+    shares = dict.fromkeys((*KINDS, REST), 0.0)
     for name, nanoseconds in times.items():
         shares[kind_of(name)] += nanoseconds / total
     shares["waiting, starting operations"] = max(0.0, 1 - sum(shares.values()))

@@ -202,6 +202,18 @@ def test_dropout_does_not_depend_on_microbatches_or_devices():
     assert float(run_epoch(other, other.init()).epoch_nats) != found[1]
 
 
+def test_every_step_drops_other_features():
+    model = tiny_model(dropout=0.4)
+    config = TrainingConfig(batch_size=4, learning_rate=1e-30)
+    trainer = Trainer(model, config, random_images(model, 4))
+    order = trainer.put_order(np.arange(4, dtype=np.int32)[None])
+    state, totals = trainer.init(), [0.0]
+    for _ in range(2):
+        state = trainer.run(state, order, 0, 1)
+        totals.append(float(state.epoch_nats))
+    assert abs((totals[2] - totals[1]) - (totals[1] - totals[0])) > 1e-3
+
+
 def test_dropout_keeps_the_mean():
     apply = ImagePass(jax.random.split(jax.random.key(0), 50))
     x = jnp.ones((50, 4, 4, 8))

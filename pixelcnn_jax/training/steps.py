@@ -120,7 +120,7 @@ class Trainer:
         self._dynamic = dynamic
         self._dropout = model.config.dropout > 0
         self._ahead = concurrent.futures.ThreadPoolExecutor(1)
-        self._sent: tuple[Any, Any] = (None, None)
+        self._sent: tuple[Any, int, Any] = (None, 0, None)
         self._run = self._compile()
 
     def _microbatch(self, share: int, shape: tuple[int, ...]) -> int:
@@ -173,8 +173,8 @@ class Trainer:
         """
         images = self._images
         if not self.resident:
-            wanted, sent = self._sent
-            same = wanted == (id(order), start)
+            sent_order, sent_start, sent = self._sent
+            same = sent_order is order and sent_start == start
             images = sent.result() if same else self._send(order, start)
         state = self._run(
             self.place(state), images, self._labels, order.device, start, start + count
@@ -182,7 +182,7 @@ class Trainer:
         following = start + count
         if not self.resident and following < len(order.host):
             sent = self._ahead.submit(self._send, order, following)
-            self._sent = ((id(order), following), sent)
+            self._sent = (order, following, sent)
         return state
 
     def _send(self, order: Order, start: int) -> jax.Array:

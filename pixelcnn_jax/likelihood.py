@@ -3,28 +3,30 @@
 import dataclasses
 import math
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from pixelcnn_jax.devices import mesh_for, replicate_params, spread
+from pixelcnn_jax.devices import Placed, spread
 from pixelcnn_jax.errors import require
+from pixelcnn_jax.models.base import PixelModel
 
 Array = jax.Array | np.ndarray
 
 
-def log_prob(model: Any, images: Array, labels: Array | None = None) -> jax.Array:
+def log_prob(
+    model: PixelModel, images: Array, labels: Array | None = None
+) -> jax.Array:
     """Log-probability of each image under the model, given its class if it has classes.
 
     Works inside ``jit`` and under ``grad``, in the parameters of ``model``.
 
     Args:
         model: a model of this package, such as `PixelCNN`.
-        images: integers ``[B, H, W, C]`` in ``[0, levels)``. The range is checked where
-            ``images`` is a NumPy array.
+        images: integers ``[B, H, W, C]`` in ``[0, levels)``; inside ``jit`` the range
+            can't be checked.
         labels: int ``[B]``, the classes; for a model with classes, which needs them.
 
     Returns:
@@ -34,31 +36,40 @@ def log_prob(model: Any, images: Array, labels: Array | None = None) -> jax.Arra
         UserError: the images have another rank, number of channels, type or range, or
             the labels do not fit.
     """
-    check_images(model.config, images)
-    labels = check_labels(model.config, labels, len(images))
+    model.check_images(images)
+    checked = model.check_labels(labels, len(images))
     graph, params = nnx.split(model)
-    return _log_prob(graph, params, jnp.asarray(images), labels)
+    return _log_prob(graph, params, jnp.asarray(images), checked)
 
 
 @partial(jax.jit, static_argnums=0)
 def _log_prob(
-    graph: Any, params: Any, images: jax.Array, labels: jax.Array | None
+    graph: nnx.GraphDef[PixelModel],
+    params: nnx.State,
+    images: jax.Array,
+    labels: jax.Array | None,
 ) -> jax.Array:
     return image_log_prob(nnx.merge(graph, params), images, labels)
 
 
 def image_log_prob(
-    model: Any,
+    model: PixelModel,
     images: jax.Array,
     labels: jax.Array | None,
-    **options: Any,
+    *,
+    dropout_keys: jax.Array | None = None,
+    reverse_mode: bool = False,
 ) -> jax.Array:
     """`log_prob` without its checks, and with options of `PixelModel.__call__`."""
-    outputs = model(images, labels, **options)
+    outputs = model(
+        images, labels, dropout_keys=dropout_keys, reverse_mode=reverse_mode
+    )
     return model.distribution.log_prob(outputs, images).sum(axis=(1, 2))
 
 
-def bits_per_dim(model: Any, images: Array, labels: Array | None = None) -> jax.Array:
+def bits_per_dim(
+    model: PixelModel, images: Array, labels: Array | None = None
+) -> jax.Array:
     """Negative log-likelihood of each image in bits per dimension.
 
     That is ``-log_prob / (H * W * C * ln 2)``, float32 ``[B]``. Arguments and errors as
@@ -102,7 +113,7 @@ class Evaluation:
 
 
 def evaluate(
-    model: Any,
+    model: PixelModel,
     images: np.ndarray,
     labels: np.ndarray | None = None,
     batch_size: int = 128,
@@ -116,7 +127,7 @@ def evaluate(
         model: a model of this package.
         images: integers ``[N, H, W, C]`` in ``[0, levels)``, N >= 1.
         labels: int ``[N]``, the classes; for a model with classes, which needs them.
-        batch_size: images a program call.
+        batch_size: images per call.
 
     Raises:
         UserError: there is no image, or as for `log_prob`.
@@ -126,28 +137,28 @@ def evaluate(
         batch_size >= 1, f"batch_size must be at least 1, got {batch_size}; try 128"
     )
     images = np.asarray(images)
-    check_images(model.config, images)
-    check_labels(model.config, labels, len(images))
+    model.check_images(images)
+    model.check_labels(labels, len(images))
     graph, params = nnx.split(model)
+    placed = Placed(params)
     nats = np.empty(len(images))
     batch_size = min(batch_size, len(images))
-    mesh = mesh_for(params, batch_size)
+    mesh = placed.mesh(batch_size)
     if mesh is not None:
         batch_size = -(-batch_size // mesh.size) * mesh.size
-        params = replicate_params(mesh, params)
     for start in range(0, len(images), batch_size):
         part = slice(start, start + batch_size)
         batch = np.resize(images[part], (batch_size, *images.shape[1:]))
         classes = None if labels is None else np.resize(labels[part], batch_size)
         if mesh is not None:
             batch, classes = jax.device_put((batch, classes), spread(mesh))
-        found = np.asarray(_log_prob(graph, params, batch, classes))
+        found = np.asarray(_log_prob(graph, placed.on(mesh), batch, classes))
         nats[part] = -found[: len(nats[part])]
     return Evaluation(nats, math.prod(images.shape[1:]))
 
 
 def evaluate_marginal(
-    model: Any, images: np.ndarray, class_weights: np.ndarray, batch_size: int = 128
+    model: PixelModel, images: np.ndarray, class_weights: np.ndarray, batch_size: int = 128
 ) -> Evaluation:
     """The likelihood of every image when its class is not known.
 
@@ -171,61 +182,3 @@ def evaluate_marginal(
         ]
     )
     return Evaluation(-np.logaddexp.reduce(joint), math.prod(images.shape[1:]))
-
-
-def check_images(config: Any, images: jax.Array | np.ndarray) -> None:
-    """Raise unless ``images`` are a batch that a model of this config can take."""
-    require(
-        hasattr(images, "dtype"),
-        f"images must be an array, got {type(images).__name__}; pass it to np.asarray",
-    )
-    require(
-        images.ndim == 4 and images.shape[-1] == config.channels,
-        f"images must be [B, H, W, {config.channels}] for this model,"
-        f" got shape {list(images.shape)}",
-    )
-    require(
-        bool(jnp.issubdtype(images.dtype, jnp.integer)),
-        f"images must be integer levels, got {images.dtype}; see data.quantize",
-    )
-    if isinstance(images, np.ndarray) and images.size:
-        low, high = int(images.min()), int(images.max())
-        require(
-            low >= 0 and high < config.levels,
-            f"levels must lie in 0 to {config.levels - 1}, got {low} to {high};"
-            " see data.quantize",
-        )
-
-
-def check_labels(config: Any, labels: Any, count: int) -> jax.Array | None:
-    """The labels as int32 ``[count]``; raise unless they are what the model takes.
-
-    The range is checked where ``labels`` is a NumPy array.
-    """
-    if config.num_classes == 0:
-        require(
-            labels is None,
-            "labels must be left out for a model without classes, got some",
-        )
-        return None
-    require(
-        labels is not None,
-        f"labels must be given for a model of {config.num_classes} classes: integers"
-        f" [{count}], got none",
-    )
-    require(
-        hasattr(labels, "dtype"),
-        f"labels must be an array, got {type(labels).__name__}; pass it to np.asarray",
-    )
-    require(
-        labels.shape == (count,) and bool(jnp.issubdtype(labels.dtype, jnp.integer)),
-        f"labels must be integers [{count}], one for each image, got {labels.dtype}"
-        f" {list(labels.shape)}",
-    )
-    if isinstance(labels, np.ndarray) and labels.size:
-        low, high = int(labels.min()), int(labels.max())
-        require(
-            low >= 0 and high < config.num_classes,
-            f"labels must lie in 0 to {config.num_classes - 1}, got {low} to {high}",
-        )
-    return jnp.asarray(labels, jnp.int32)

@@ -1,11 +1,13 @@
-"""Causal masks: which inputs each kernel entry of a layer may see.
+"""Causal masks: which taps a kernel has, and what its centre sees.
 
 Raster order visits rows from top to bottom, the columns of a row from left to right,
-and the channels of a pixel in order. A mask lets an output see what comes earlier in
-that order (type A: strictly earlier) or also itself (type B). Source: van den Oord et
-al. 2016, "Pixel Recurrent Neural Networks", section 3.4, https://arxiv.org/abs/1601.06759
-
-Rows below the centre can never be seen, so kernels and masks end with the centre row.
+and the channels of a pixel in order. A *tap* is the (row, column) offset of an input
+from the position whose output it feeds; the centre is (0, 0). A causal kernel is the
+list of its taps, so it stores no weight for what comes later. What a list can't say is
+the order of the channels within the position's own pixel: that is the centre's mask,
+of type A (channels strictly before the output's own) or type B (up to and including
+it). Source: van den Oord et al. 2016, "Pixel Recurrent Neural Networks", section 3.4,
+https://arxiv.org/abs/1601.06759
 """
 
 from typing import Literal
@@ -14,11 +16,58 @@ import numpy as np
 
 MaskType = Literal["A", "B"]
 
-Stack = Literal["full", "vertical", "horizontal"]
-"""What part of the context a kernel covers: all of it, the rows above, or the row so
-far. The last two are the stacks of the Gated PixelCNN (van den Oord et al. 2016,
-"Conditional Image Generation with PixelCNN Decoders", section 2.2,
-https://arxiv.org/abs/1606.05328)."""
+Tap = tuple[int, int]
+Taps = tuple[Tap, ...]
+"""Taps in raster order."""
+
+CENTRE: Tap = (0, 0)
+
+
+def square(size: int) -> Taps:
+    """The causal half of a ``size x size`` kernel: all earlier taps and the centre."""
+    half = _half(size)
+    return tuple(
+        (row, column)
+        for row in range(-half, 1)
+        for column in range(-half, half + 1)
+        if (row, column) <= CENTRE
+    )
+
+
+def above(size: int, mask_type: MaskType = "B") -> Taps:
+    """The vertical stack's part of a kernel: the rows above, whole.
+
+    Type B adds the whole own row, for inputs that themselves know only rows above their
+    own; type A, for images as input, does not. Source: van den Oord et al. 2016,
+    "Conditional Image Generation with PixelCNN Decoders", section 2.2,
+    https://arxiv.org/abs/1606.05328
+    """
+    half = _half(size)
+    end = 0 if mask_type == "A" else 1
+    columns = range(-half, half + 1)
+    return tuple((row, column) for row in range(-half, end) for column in columns)
+
+
+def left(size: int) -> Taps:
+    """The horizontal stack's part of a kernel: the row so far and the centre."""
+    return tuple((0, column) for column in range(-_half(size), 1))
+
+
+def block(rows: int, columns: int) -> Taps:
+    """A block of taps that ends, below and to the right, with the centre."""
+    return tuple((r, c) for r in range(1 - rows, 1) for c in range(1 - columns, 1))
+
+
+def _half(size: int) -> int:
+    if size % 2 == 0 or size < 1:
+        raise ValueError(f"the size of a kernel must be odd and positive, got {size}")
+    return size // 2
+
+
+def reach(taps: Taps) -> tuple[int, int, int]:
+    """How many rows up, columns to the left and columns to the right taps reach."""
+    rows, columns = zip(*taps, strict=True)
+    return -min(rows), max(0, -min(columns)), max(0, *columns)
 
 
 def channel_of_feature(
@@ -44,120 +93,71 @@ def channel_of_feature(
     return np.tile(np.arange(each) * num_channels // each, parts)
 
 
-def causal_mask(
-    kernel_size: int,
+def live_taps(taps: Taps, mask_type: MaskType, num_channels: int = 1) -> Taps:
+    """The taps that some output sees: of type A and one channel, all but the centre."""
+    closed = mask_type == "A" and num_channels == 1
+    return tuple(tap for tap in taps if not (closed and tap == CENTRE))
+
+
+def kernel_mask(
+    taps: Taps,
     mask_type: MaskType,
     in_features: int,
     out_features: int,
     num_channels: int = 1,
-    *,
-    stack: Stack = "full",
     parts: int = 1,
 ) -> np.ndarray:
-    """The 0/1 mask of a causal kernel; its last row is the position's own.
+    """The constant by which a kernel is multiplied: ones, but for the centre's order.
 
     Args:
-        kernel_size: side of the full square kernel, odd.
-        mask_type: what the centre tap sees: "A" the channels before the output's own,
-            "B" those up to and including it. In the vertical stack, whose features know
-            only rows above their own, "A" closes the whole own row (for images as
-            input) and "B" opens it (for features).
-        in_features, out_features: features on either side, in contiguous groups.
-            The first layer's inputs are the image's channels themselves.
+        taps: the kernel's taps.
+        mask_type: what the centre sees: "A" the channels before the output's own, "B"
+            those up to and including it.
+        in_features, out_features: C and D, in contiguous groups of channels. The first
+            layer's inputs are the image's channels themselves.
         num_channels: channels of the image.
-        stack: which part of the context the kernel covers.
         parts: equal parts into which the outputs will be split.
 
     Returns:
-        float32 ``[rows, kernel_size, in_features, out_features]``, with rows 1 in the
-        horizontal stack and ``kernel_size // 2 + 1`` elsewhere.
+        float32 ``[T, C, D]``.
     """
-    if kernel_size % 2 == 0 or kernel_size < 1:
-        raise ValueError(f"kernel_size must be odd and positive, got {kernel_size}")
-    half = kernel_size // 2
-    rows = 1 if stack == "horizontal" else half + 1
-    mask = np.zeros((rows, kernel_size, in_features, out_features), np.float32)
-    mask[:-1] = 1
-    if stack == "vertical":
-        mask[-1] = mask_type == "B"
-        return mask
-    mask[-1, :half] = 1
-    sees = channel_of_feature(in_features, num_channels)[:, None]
-    own = channel_of_feature(out_features, num_channels, parts)[None, :]
-    mask[-1, half] = sees < own if mask_type == "A" else sees <= own
+    mask = np.ones((len(taps), in_features, out_features), np.float32)
+    if CENTRE in taps:
+        sees = channel_of_feature(in_features, num_channels)[:, None]
+        own = channel_of_feature(out_features, num_channels, parts)[None, :]
+        mask[taps.index(CENTRE)] = sees < own if mask_type == "A" else sees <= own
     return mask
 
 
-def live_taps(mask: np.ndarray) -> list[tuple[int, int]]:
-    """The (row, column) of each tap that any output sees, in raster order."""
-    return [(int(r), int(c)) for r, c in np.argwhere(mask.any(axis=(2, 3)))]
-
-
-def see_through(
-    seen: np.ndarray, kernel_size: int, mask_type: MaskType, stack: Stack = "full"
-) -> np.ndarray:
-    """What the outputs of a causal layer see, given what its inputs see.
+def as_square(taps: Taps, values_T: np.ndarray) -> np.ndarray:
+    """Values of taps where they stand in the square kernel, as books draw masks.
 
     Args:
-        seen: bool ``[H, W, C, ...]``: what each position's features of each channel
-            see.
+        values_T: ``[T, ...]``, such as a `kernel_mask`.
 
     Returns:
-        bool ``[H, W, C, ...]``, for the layer's outputs.
+        ``[K, K, ...]`` with zeros where there is no tap; the centre is in the middle.
     """
-    height, width, channels = seen.shape[:3]
-    half = kernel_size // 2
-    mask = causal_mask(
-        kernel_size, mask_type, channels, channels, channels, stack=stack
-    )
-    above = len(mask) - 1
-    rest = [(0, 0)] * (seen.ndim - 2)
-    padded = np.pad(seen, [(above, 0), (half, half), *rest])
-    out = np.zeros_like(seen)
-    for row, column in live_taps(mask):
-        inputs = padded[row : row + height, column : column + width]
-        for source, target in np.argwhere(mask[row, column]):
-            out[:, :, target] |= inputs[:, :, source]
-    return out
+    half = max(reach(taps))
+    square = np.zeros((2 * half + 1, 2 * half + 1, *values_T.shape[1:]), values_T.dtype)
+    for (row, column), value in zip(taps, values_T, strict=True):
+        square[half + row, half + column] = value
+    return square
 
 
-def itself(height: int, width: int, num_channels: int = 1) -> np.ndarray:
-    """Each input sees itself, ``[H, W, C, H, W, C]``: where receptive fields begin.
-
-    Entry ``[r, c, k, i, j, l]`` of a receptive field says whether the output for
-    channel ``k`` at ``(r, c)`` depends on channel ``l`` at ``(i, j)``. What is earlier
-    in raster order and still False is the *blind spot*.
-    """
-    shape = (height, width, num_channels)
-    return np.eye(int(np.prod(shape)), dtype=bool).reshape(*shape, *shape)
-
-
-def receptive_field(
-    layers: list[tuple[int, MaskType]], height: int, width: int, num_channels: int = 1
-) -> np.ndarray:
-    """Which inputs each output of a plain stack of causal layers can see; see `itself`.
+def lag(taps: Taps, *, strict: bool) -> int | None:
+    """Columns a row must stay behind the row above when rows are visited side by side.
 
     Args:
-        layers: kernel size and mask type of each layer, from input to output.
+        taps: of one kernel.
+        strict: whether an input must have been visited at an earlier step. False: it
+            may be of the same step, since a step writes what it reads.
+
+    Returns:
+        At least 1; None if the kernel needs the whole own row, so that rows can't be
+        visited side by side.
     """
-    seen = itself(height, width, num_channels)
-    for kernel_size, mask_type in layers:
-        seen = see_through(seen, kernel_size, mask_type)
-    return seen
-
-
-def wavefront_lag(layers: list[tuple[int, MaskType]], num_channels: int = 1) -> int:
-    """Columns by which a row may run behind the row above when rows run side by side.
-
-    A type A layer needs the *drawn* pixels of its window, so the row ``k`` above must
-    be past the window's right edge. A type B layer needs that row's features, which a
-    step writes before it reads: they may be of the same step, unless pixels are drawn a
-    channel a step, when features of later channels are still to come.
-    """
-    lag = 1
-    for kernel_size, mask_type in layers:
-        half = kernel_size // 2
-        reach = half + 1 if mask_type == "A" or num_channels > 1 else half
-        for rows_above in range(1, half + 1):
-            lag = max(lag, -(-reach // rows_above))
-    return lag
+    if any(row == 0 and column > 0 for row, column in taps):
+        return None
+    needs = [-(-(column + strict) // -row) for row, column in taps if row < 0]
+    return max(1, *needs) if needs else 1

@@ -1,23 +1,26 @@
 """A model's parameters as plain values."""
 
-from typing import Any
+from typing import TypeVar
 
+import jax
 from flax import nnx
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+Model = TypeVar("Model", bound=nnx.Module)
 
-def to_params(model: nnx.Module) -> tuple[Any, dict[str, Any]]:
-    """A model as its graph, which is static, and its parameters.
+Params = dict[str, jax.Array]
+"""Such as ``{"blocks.0.reduce.kernel": array, ...}``: plain values for ``jax.grad``,
+Optax and Orbax."""
 
-    The parameters are a flat dict, such as ``{"blocks.0.reduce.kernel": array, ...}``:
-    plain values for ``jax.grad``, Optax and Orbax.
-    """
+
+def to_params(model: Model) -> tuple[nnx.GraphDef[Model], Params]:
+    """A model as its graph, which is static, and its parameters by name."""
     graph, state = nnx.split(model)
     flat = flatten_dict(nnx.to_pure_dict(state))
     return graph, {".".join(map(str, path)): value for path, value in flat.items()}
 
 
-def from_params(graph: Any, params: dict[str, Any]) -> Any:
+def from_params(graph: nnx.GraphDef[Model], params: Params) -> Model:
     """The model that `to_params` took apart, with these parameters."""
 
     def path(name: str) -> tuple[str | int, ...]:

@@ -1,7 +1,7 @@
 """Ancestral sampling: whole batches of images, each in one compiled program.
 
 The noise of a pixel depends on the key, the index of the image in the job and the
-position alone, so every method, batch size, number of devices and order of visit draws
+position only, so every method, batch size, number of devices and order of visit draws
 the same images, up to ties of two levels within the rounding of the logits. That is
 about 1e-6 in float32 at ``jax.default_matmul_precision("highest")``, the default on a
 CPU; the lower precision of other devices' defaults, or of bfloat16, makes ties more
@@ -9,9 +9,8 @@ frequent.
 """
 
 import math
-from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeAlias, get_args
 
 import jax
 import jax.numpy as jnp
@@ -21,23 +20,32 @@ from jax import lax
 from jax.core import Tracer
 from jax.sharding import Mesh, PartitionSpec
 
-from pixelcnn_jax.devices import DATA, mesh_for, replicate_params, replicated
+from pixelcnn_jax import keys
+from pixelcnn_jax.devices import DATA, Placed, replicated
 from pixelcnn_jax.errors import require
-from pixelcnn_jax.layers import Front
-from pixelcnn_jax.likelihood import check_labels
+from pixelcnn_jax.layers import Conditions, Front
+from pixelcnn_jax.models.base import PixelModel
+from pixelcnn_jax.walk import Choose, Order, Walker, WholeImages, walk
 
 Method = Literal["auto", "full", "cached", "wavefront"]
 
+METHODS: tuple[Method, ...] = get_args(Method)
+
+Scalar: TypeAlias = float | jax.Array
+
 WAVEFRONT_IMAGES = 8
-"""Up to so many images a device "auto" takes "wavefront" where the model allows it."""
+"""The most images per device for which "auto" picks "wavefront"."""
+
+MAX_IMAGES = 2**31 - 1
+"""Images are counted in 32 bits, as keys fold them in."""
 
 
 def sample(
-    model: Any,
+    model: PixelModel,
     key: jax.Array,
     num_images: int,
     *,
-    temperature: float | jax.Array = 1.0,
+    temperature: Scalar = 1.0,
     labels: jax.Array | np.ndarray | None = None,
     method: Method = "auto",
     batch_size: int | None = None,
@@ -47,23 +55,24 @@ def sample(
     All batches run in one XLA program without a host round trip, spread over all
     devices of the model's kind. Works inside ``jit`` too, there on the devices that the
     caller chose (``num_images``, ``method`` and ``batch_size`` are static). Does not
-    compile again for another key, temperature, labels or weights.
+    compile again for another key, temperature, labels or weights. For many calls with
+    the same weights on several devices, make a `Sampler` once.
 
     Args:
         model: a model of this package, such as `PixelCNN`.
         key: a key of ``jax.random.key`` or ``jax.random.PRNGKey``.
         num_images: how many, N >= 1.
         temperature: divides the logits; 1 samples the model, 0 takes the likeliest
-            level of each channel. Of a mixture it scales the spread as well; 0 takes
-            the rounded mean of the likeliest component.
+            level of each channel. Of a mixture it scales the components' widths as
+            well; 0 takes the rounded mean of the likeliest component.
         labels: int ``[N]``, the class of each image; for a model with classes, which
             needs them.
-        method: "cached" computes one position's features a step. "wavefront" computes
-            all positions that can be known at once, in ``W + (H - 1) * lag`` steps
-            instead of ``H * W``; for models with a `wavefront_lag`. "full" runs the
-            whole network for every position, the textbook's loop and the reference.
-            "auto" takes "wavefront" for at most `WAVEFRONT_IMAGES` images a device,
-            where its fewer steps pay, if the model allows it, and else "cached".
+        method: "cached" computes one position per step. "wavefront" computes all
+            positions that can be known at once, in ``W + (H - 1) * lag`` steps instead
+            of ``H * W``; for models with a `wavefront_lag`. "full" runs the whole
+            network for every position, the textbook's loop and the reference. "auto"
+            picks "wavefront" for at most `WAVEFRONT_IMAGES` images per device, where
+            its fewer steps pay, if the model allows it, and otherwise "cached".
         batch_size: images drawn at a time, which bounds memory; None: all. The images
             do not depend on it.
 
@@ -71,52 +80,70 @@ def sample(
         int32 ``[N, H, W, C]`` in ``[0, levels)``.
 
     Raises:
-        UserError: a number below 1, a negative or undefined temperature, labels that do
-            not fit, an unknown method, a wavefront of a model that has none.
+        UserError: a number below 1, a negative or undefined temperature, a key that is
+            none, labels that do not fit, an unknown method, a wavefront of a model that
+            has none.
     """
-    batch_size = num_images if batch_size is None else batch_size
-    for name, value in (("num_images", num_images), ("batch_size", batch_size)):
-        require(value >= 1, f"{name} must be at least 1, got {value}; try 1")
-    if not isinstance(temperature, Tracer):
-        require(
-            bool(temperature >= 0 and temperature < math.inf),
-            "the temperature must be a number of at least 0,"
-            f" got {temperature}; 1 samples the model",
-        )
-    labels = check_labels(model.config, labels, num_images)
-    if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
-        key = jax.random.wrap_key_data(key)
-    graph, params = nnx.split(model)
-    arguments = (params, key, temperature, labels)
-    mesh = mesh_for(params, min(batch_size, num_images))
-    job = _plan(model, num_images, batch_size, method, 1 if mesh is None else mesh.size)
-    if mesh is None:
-        return _sample(graph, job, None, *arguments)
-    arguments = (
-        replicate_params(mesh, params),
-        *jax.device_put(arguments[1:], replicated(mesh)),
+    return Sampler(model)(
+        key,
+        num_images,
+        temperature=temperature,
+        labels=labels,
+        method=method,
+        batch_size=batch_size,
     )
-    images = _sample(graph, job, mesh, *arguments)
-    return jax.device_put(images, jnp.asarray(jax.tree.leaves(params)[0]).sharding)
 
 
-class _Job(NamedTuple):
-    """What a sampling program is compiled for."""
+class Sampler:
+    """Draws from one model, whose weights it puts on the devices once.
 
-    num_images: int
-    num_batches: int
-    batch_size: int
-    """A device's share of a batch."""
-    draw: Callable[..., jax.Array]
+    Later changes of the model's parameters do not reach it.
+    """
+
+    def __init__(self, model: PixelModel):
+        self._model = model
+        self._graph, params = nnx.split(model)
+        self._params = Placed(params)
+        self._home = jnp.asarray(jax.tree.leaves(params)[0]).sharding
+
+    def __call__(
+        self,
+        key: jax.Array,
+        num_images: int,
+        *,
+        temperature: Scalar = 1.0,
+        labels: jax.Array | np.ndarray | None = None,
+        method: Method = "auto",
+        batch_size: int | None = None,
+    ) -> jax.Array:
+        """Draw images; see `sample` for arguments, result and errors."""
+        _require_count("num_images", num_images)
+        if batch_size is not None:
+            _require_count("batch_size", batch_size)
+        batch = num_images if batch_size is None else min(batch_size, num_images)
+        _require_temperature(temperature)
+        checked = self._model.check_labels(labels, num_images)
+        mesh = self._params.mesh(batch)
+        num_devices = 1 if mesh is None else mesh.size
+        share = -(-batch // num_devices)
+        method = choose_method(self._model, method, share)
+        job = Job(num_images, -(-num_images // (share * num_devices)), share, method)
+        inputs = (keys.as_threefry(_require_key(key)), temperature, checked)
+        if mesh is not None:
+            inputs = jax.device_put(inputs, replicated(mesh))
+        images = _sample(self._graph, job, mesh, self._params.on(mesh), *inputs)
+        return images if mesh is None else jax.device_put(images, self._home)
 
 
-def _plan(
-    model: Any, num_images: int, batch_size: int, method: Method, num_devices: int
-) -> _Job:
-    share = -(-min(batch_size, num_images) // num_devices)
+def choose_method(model: PixelModel, method: Method, images_per_device: int) -> Method:
+    """The method that "auto" stands for; others as they are.
+
+    Raises:
+        UserError: an unknown method, or one that the model does not allow.
+    """
     require(
-        method in ("auto", *METHODS),
-        f"the method must be one of auto, {', '.join(METHODS)}, got {method}",
+        method in METHODS,
+        f"the method must be one of {', '.join(METHODS)}, got {method}",
     )
     possible = model.wavefront_lag is not None
     require(
@@ -124,16 +151,32 @@ def _plan(
         f"method wavefront needs a model whose rows can run side by side, got a"
         f" {type(model).__name__}; use cached",
     )
-    if method == "auto":
-        few = share <= WAVEFRONT_IMAGES
-        method = "wavefront" if possible and few else "cached"
-    return _Job(
-        num_images, -(-num_images // (share * num_devices)), share, METHODS[method]
-    )
+    if method != "auto":
+        return method
+    few = images_per_device <= WAVEFRONT_IMAGES
+    return "wavefront" if possible and few else "cached"
+
+
+class Job(NamedTuple):
+    """What a sampling program is compiled for."""
+
+    num_images: int
+    num_batches: int
+    batch_size: int
+    """A device's share of a batch."""
+    method: Method
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
-def _sample(graph, job: _Job, mesh: Mesh | None, params, key, temperature, labels):
+def _sample(
+    graph: nnx.GraphDef[PixelModel],
+    job: Job,
+    mesh: Mesh | None,
+    params: nnx.State,
+    key: jax.Array,
+    temperature: Scalar,
+    labels: jax.Array | None,
+) -> jax.Array:
     num_devices = 1 if mesh is None else mesh.size
     shape = (job.num_batches, num_devices * job.batch_size)
     index = jnp.arange(math.prod(shape)).reshape(shape)
@@ -142,13 +185,19 @@ def _sample(graph, job: _Job, mesh: Mesh | None, params, key, temperature, label
         filled = jnp.zeros(math.prod(shape), jnp.int32).at[: job.num_images].set(labels)
         labels = filled.reshape(shape)
 
-    def on_device(params, key, temperature, index, labels):
+    def on_device(
+        params: nnx.State,
+        key: jax.Array,
+        temperature: Scalar,
+        index: jax.Array,
+        labels: jax.Array | None,
+    ) -> jax.Array:
         model = nnx.merge(graph, params)
 
-        def one_batch(batch):
+        def one_batch(batch: tuple[jax.Array, jax.Array | None]) -> jax.Array:
             index_B, labels_B = batch
             keys_B = image_keys(key, index_B)
-            return job.draw(model, keys_B, labels_B, temperature)
+            return draw_batch(model, job.method, keys_B, labels_B, temperature)
 
         if job.num_batches == 1:
             first = jax.tree.map(lambda x: x[0], (index, labels))
@@ -156,21 +205,61 @@ def _sample(graph, job: _Job, mesh: Mesh | None, params, key, temperature, label
         return lax.map(one_batch, (index, labels))
 
     if mesh is not None:
-        everywhere, spread = PartitionSpec(), PartitionSpec(None, DATA)
+        everywhere, batches = PartitionSpec(), PartitionSpec(None, DATA)
         on_device = jax.shard_map(
             on_device,
             mesh=mesh,
-            in_specs=(everywhere, everywhere, everywhere, spread, spread),
-            out_specs=spread,
+            in_specs=(everywhere, everywhere, everywhere, batches, batches),
+            out_specs=batches,
             check_vma=False,
         )
     images = on_device(params, key, temperature, index, labels)
     return images.reshape(-1, *images.shape[2:])[: job.num_images]
 
 
+def draw_batch(
+    model: PixelModel,
+    method: Method,
+    keys_B: jax.Array,
+    labels_B: jax.Array | None,
+    temperature: Scalar,
+) -> jax.Array:
+    """One batch of images ``[B, H, W, C]``, each from its own key; traceable."""
+    walker, order = _way(model, method)
+    choose = draw_pixels(model, keys_B, temperature, order.width)
+    images, _ = walk(
+        walker, order, len(keys_B), choose, conditions=Conditions(labels_B)
+    )
+    return images
+
+
+def _way(model: PixelModel, method: Method) -> tuple[Walker, Order]:
+    """How a method visits the positions, and what it computes there."""
+    height, width = model.config.height, model.config.width
+    if method == "full":
+        return WholeImages(model), Order(height, width)
+    lag = model.wavefront_lag if method == "wavefront" else None
+    return model, Order(height, width, lag)
+
+
+def draw_pixels(
+    model: PixelModel, keys_B: jax.Array, temperature: Scalar, width: int
+) -> Choose:
+    """The choice of a walk that draws every pixel from its distribution."""
+
+    def choose(
+        outputs: jax.Array, before_FBC: jax.Array, front: Front, step: int
+    ) -> jax.Array:
+        keys_FB = pixel_keys(keys_B, front.rows_F * width + front.columns_F)
+        return model.distribution.draw(keys_FB, outputs, before_FBC, step, temperature)
+
+    return choose
+
+
 def image_keys(key: jax.Array, index_B: jax.Array) -> jax.Array:
     """The key of each image from its index in the job, ``[B]``."""
-    return jax.vmap(lambda index: jax.random.fold_in(key, index))(index_B)
+    pixels = keys.for_purpose(key, keys.Purpose.PIXELS)
+    return jax.vmap(lambda index: jax.random.fold_in(pixels, index))(index_B)
 
 
 def pixel_keys(keys_B: jax.Array, position_F: jax.Array) -> jax.Array:
@@ -179,132 +268,34 @@ def pixel_keys(keys_B: jax.Array, position_F: jax.Array) -> jax.Array:
     return jax.vmap(fold, in_axes=(None, 0))(keys_B, position_F)
 
 
-def draw_full(
-    model: Any, keys_B: jax.Array, labels_B: jax.Array | None, temperature: Any
-) -> jax.Array:
-    """One batch with a whole image pass for every position and channel step."""
-    height, width = model.config.height, model.config.width
-    distribution = model.distribution
-    images = jnp.zeros((len(keys_B), height, width, model.config.channels), jnp.int32)
-
-    def visit(position, images):
-        row, column = position // width, position % width
-        keys = pixel_keys(keys_B, position[None])[0]
-        for step in range(distribution.steps_per_pixel):
-            outputs = model(images, labels_B)[:, row, column]
-            pixels = distribution.draw(
-                keys, outputs, images[:, row, column], step, temperature
-            )
-            images = images.at[:, row, column].set(pixels)
-        return images
-
-    return lax.fori_loop(0, height * width, visit, images)
-
-
-class _State(NamedTuple):
-    """Where a cached sampler stands."""
-
-    canvas: jax.Array
-    """int32 ``[H * W, B, C]``: the pixels drawn so far, zeros elsewhere."""
-    caches: Any
-    """What the model has seen of them."""
-
-
-def draw_cached(
-    model: Any, keys_B: jax.Array, labels_B: jax.Array | None, temperature: Any
-) -> jax.Array:
-    """One batch with one position's features a step."""
-    width = model.config.width
-
-    def visit_row(row, state):
-        def visit(column, state):
-            front = Front(row[None], column[None])
-            return _draw_front(model, keys_B, temperature, front, state)
-
-        state = state._replace(caches=model.start_row(state.caches, row))
-        return lax.fori_loop(0, width, visit, state)
-
-    state = _begin(model, keys_B, labels_B, front=1)
-    state = lax.fori_loop(0, model.config.height, visit_row, state)
-    return _images(model, state)
-
-
-def draw_wavefront(
-    model: Any, keys_B: jax.Array, labels_B: jax.Array | None, temperature: Any
-) -> jax.Array:
-    """One batch with a front of positions a step.
-
-    Each row runs ``lag`` columns behind the row above, so a step visits the columns
-    ``step - row * lag`` of the rows where that is inside the image. These are at most
-    ``ceil(W / lag)`` neighbouring rows. Where there are fewer, at the beginning and the
-    end, the rest of the front visits pixels again that are, or are being, drawn.
-    """
-    height, width = model.config.height, model.config.width
-    lag = model.wavefront_lag
-    size = min(height, -(-width // lag))
-
-    def visit(step, state):
-        rows_F = jnp.clip(step // lag - jnp.arange(size), 0, height - 1)
-        columns_F = step - rows_F * lag
-        known_F = columns_F >= width
-        front = Front(rows_F, jnp.minimum(columns_F, width - 1))
-        return _draw_front(model, keys_B, temperature, front, state, known_F)
-
-    state = _begin(model, keys_B, labels_B, front=size)
-    state = lax.fori_loop(0, width + (height - 1) * lag, visit, state)
-    return _images(model, state)
-
-
-METHODS: dict[str, Callable[..., jax.Array]] = {
-    "full": draw_full,
-    "cached": draw_cached,
-    "wavefront": draw_wavefront,
-}
-"""What draws a batch, by the method's name; "auto" is one of them."""
-
-
-def _begin(
-    model: Any, keys_B: jax.Array, labels_B: jax.Array | None, front: int
-) -> _State:
-    c, batch_size = model.config, len(keys_B)
-    canvas = jnp.zeros((c.height * c.width, batch_size, c.channels), jnp.int32)
-    return _State(canvas, model.init_caches(batch_size, c.width, labels_B, front))
-
-
-def _images(model: Any, state: _State) -> jax.Array:
-    c = model.config
-    images = state.canvas.reshape(c.height, c.width, *state.canvas.shape[1:])
-    return images.transpose(2, 0, 1, 3)
-
-
-def _draw_front(
-    model: Any,
-    keys_B: jax.Array,
-    temperature: Any,
-    front: Front,
-    state: _State,
-    known_F: jax.Array | None = None,
-) -> _State:
-    """Draw the pixels of a front, but for those that are known already."""
-    canvas, caches = state
-    size = front.rows_F.shape[0]
-    position_F = front.rows_F * model.config.width + front.columns_F
-    keys = pixel_keys(keys_B, position_F)
-    before = jnp.stack(
-        [
-            lax.dynamic_index_in_dim(canvas, position_F[f], keepdims=False)
-            for f in range(size)
-        ]
+def _require_count(name: str, value: object) -> None:
+    is_number = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    require(
+        is_number and 1 <= int(value) <= MAX_IMAGES,  # type: ignore[arg-type]
+        f"{name} must be an integer of at least 1 and below 2**31, got {value!r};"
+        " try 64",
     )
-    pixels = before
-    for step in range(model.distribution.steps_per_pixel):
-        outputs, caches = model.step(caches, front)
-        pixels = model.distribution.draw(keys, outputs, pixels, step, temperature)
-        if known_F is not None:
-            pixels = jnp.where(known_F[:, None, None], before, pixels)
-        caches = model.observe(caches, pixels, front)
-    for f in range(size):
-        canvas = lax.dynamic_update_slice_in_dim(
-            canvas, pixels[f : f + 1], position_F[f], 0
-        )
-    return _State(canvas, caches)
+
+
+def _require_temperature(temperature: object) -> None:
+    shape = getattr(temperature, "shape", ())
+    is_number = isinstance(temperature, int | float | np.number | jax.Array)
+    rule = "the temperature must be a number of at least 0"
+    cure = "1 samples the model"
+    require(is_number and shape == (), f"{rule}, got {temperature!r}; {cure}")
+    if not isinstance(temperature, Tracer):
+        value = float(temperature)  # type: ignore[arg-type]
+        require(0 <= value < math.inf, f"{rule}, got {temperature}; {cure}")
+
+
+def _require_key(key: jax.Array) -> jax.Array:
+    dtype = getattr(key, "dtype", None)
+    typed = dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key)
+    old = dtype == jnp.uint32 and getattr(key, "ndim", 0) == 1 and key.shape[0] >= 2
+    require(
+        (typed and key.ndim == 0) or old,
+        "the key must be one key of jax.random.key, got"
+        f" {key if dtype is None else f'{dtype} {list(key.shape)}'};"
+        " try jax.random.key(0)",
+    )
+    return key

@@ -4,7 +4,8 @@ from pixelcnn_jax.config import ModelConfig
 from pixelcnn_jax.distributions.categorical import Categorical
 from pixelcnn_jax.distributions.logistic_mixture import DiscretizedLogisticMixture
 
-__all__ = ["Categorical", "DiscretizedLogisticMixture", "build_distribution"]
+Distribution = Categorical | DiscretizedLogisticMixture
+__all__ = ["Distribution", "Categorical", "DiscretizedLogisticMixture", "build_distribution"]
 
 
 def build_distribution(config: ModelConfig) -> Categorical | DiscretizedLogisticMixture:

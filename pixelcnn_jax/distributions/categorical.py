@@ -27,8 +27,13 @@ class Categorical:
         """Network steps that drawing one pixel takes."""
         return self.channels
 
-    def outputs(self, raw: jax.Array) -> jax.Array:
-        """The last layer's ``[..., C * V]`` as float32 logits ``[..., C, V]``."""
+    @property
+    def ordered_channels(self): return self.channels
+    def step_log_prob(self, outputs, pixels, step):
+        log_probs = jax.nn.log_softmax(outputs[..., step, :])
+        return jnp.take_along_axis(log_probs, pixels[..., step, None], axis=-1)[..., 0]
+    def outputs(self, raw: jax.Array, axis=-1) -> jax.Array:
+        raw = jnp.moveaxis(raw, axis, -1)
         logits = raw.reshape(*raw.shape[:-1], self.channels, self.levels)
         return logits.astype(jnp.float32)
 

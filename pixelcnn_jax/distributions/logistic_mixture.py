@@ -70,7 +70,12 @@ class DiscretizedLogisticMixture:
         """Network steps that drawing one pixel takes."""
         return 1
 
-    def outputs(self, raw: jax.Array) -> jax.Array:
+    @property
+    def ordered_channels(self): return 1
+    def step_log_prob(self, outputs, pixels, step):
+        return self.log_prob(outputs, pixels)
+    def outputs(self, raw: jax.Array, axis=-1) -> jax.Array:
+        raw = jnp.moveaxis(raw, axis, -1)
         """The last layer's ``[..., num_outputs]`` as float32."""
         return raw.astype(jnp.float32)
 

@@ -1,27 +1,41 @@
 """Causal layers, each with one body that serves all passes.
 
-The *image pass* computes all positions of an image at once; a position's context is cut
-out of the zero-padded input. The *step* computes one front of positions, the *row pass*
-one row; their context is read from an activation cache. The passes differ in where the
-context comes from and in nothing else: `CausalConv.product` is the only arithmetic, and
-composites are written once, over a `Pass` that says how a causal layer is applied.
+The *image pass* computes all positions of whole images at once. A *step* computes one
+front of positions, or one row, and takes the context from the layers' caches. `base`
+states the contract of a layer, `passes` how a network's body applies layers, `rings`
+how a cache is laid out, `products` the arithmetic that both passes share.
 """
 
-from pixelcnn_jax.layers.blocks import ClassBias, GatedLayer, ResidualBlock
-from pixelcnn_jax.layers.caches import Cache, Front
-from pixelcnn_jax.layers.causal import CausalConv
-from pixelcnn_jax.layers.passes import ImagePass, Pass, RowPass, StepPass, image_pass
+from pixelcnn_jax.layers.base import (
+    NO_CONDITIONS,
+    At,
+    Caches,
+    CausalLayer,
+    Conditions,
+    Front,
+    Row,
+    Spec,
+)
+from pixelcnn_jax.layers.blocks import GatedLayer, MakeConv, ResidualBlock
+from pixelcnn_jax.layers.conditions import ClassBias
+from pixelcnn_jax.layers.convolution import CausalConv
+from pixelcnn_jax.layers.passes import CachedPass, ImagePass, Pass
 
 __all__ = [
-    "Cache",
+    "NO_CONDITIONS",
+    "At",
+    "CachedPass",
+    "Caches",
     "CausalConv",
+    "CausalLayer",
     "ClassBias",
+    "Conditions",
     "Front",
     "GatedLayer",
     "ImagePass",
+    "MakeConv",
     "Pass",
     "ResidualBlock",
-    "RowPass",
-    "StepPass",
-    "image_pass",
+    "Row",
+    "Spec",
 ]

@@ -1,33 +1,32 @@
-"""The composites: residual block, gated layer, class bias."""
+"""The composites: residual block and gated layer."""
 
-from typing import Any
+from typing import Protocol
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from pixelcnn_jax.layers.causal import CausalConv
-from pixelcnn_jax.layers.passes import Pass, image_pass
-from pixelcnn_jax.masks import MaskType
+from pixelcnn_jax.layers.base import Conditions
+from pixelcnn_jax.layers.conditions import ClassBias
+from pixelcnn_jax.layers.convolution import CausalConv
+from pixelcnn_jax.layers.passes import Pass
+from pixelcnn_jax.masks import MaskType, Taps, above, left, square
 
 
-class ClassBias(nnx.Module):
-    """A learned vector for each class, zero at first: ``labels [B]`` to ``[B, D]``."""
+class MakeConv(Protocol):
+    """`CausalConv` with what all layers of a network share filled in."""
 
-    def __init__(self, num_classes: int, features: int):
-        self.table = nnx.Param(jnp.zeros((num_classes, features), jnp.float32))
-
-    def __call__(self, labels_B: jax.Array) -> jax.Array:
-        return self.table[...][labels_B]
-
-
-def add_condition(
-    y: jax.Array, condition_BD: jax.Array | None, apply: Pass
-) -> jax.Array:
-    """Features plus what each image's class adds to them, if anything."""
-    if condition_BD is None:
-        return y
-    return y + apply.per_image(condition_BD).astype(y.dtype)
+    def __call__(
+        self,
+        in_features: int,
+        out_features: int,
+        taps: Taps,
+        mask_type: MaskType = "B",
+        *,
+        num_channels: int = 1,
+        parts: int = 1,
+        fan_taps: int | None = None,
+    ) -> CausalConv: ...
 
 
 class ResidualBlock(nnx.Module):
@@ -36,31 +35,42 @@ class ResidualBlock(nnx.Module):
     Source: van den Oord et al. 2016 (arXiv:1601.06759), figure 5, in the order of
     activations of D. Foster, Generative Deep Learning, 2nd ed., chapter 5. The class
     bias before the middle ReLU and the dropout after it are ours.
-
-    Args:
-        options: of every `CausalConv`: num_channels, dtype, rngs.
     """
 
-    def __init__(self, features: int, kernel_size: int, dropout: float, **options: Any):
-        half = features // 2
+    def __init__(
+        self,
+        features: int,
+        kernel_size: int,
+        *,
+        num_channels: int,
+        num_classes: int,
+        dropout: float,
+        conv: MakeConv,
+    ):
+        half, order = features // 2, {"num_channels": num_channels}
         self.dropout = dropout
-        self.reduce = CausalConv(features, half, 1, "B", **options)
-        self.spread = CausalConv(half, half, kernel_size, "B", **options)
-        self.expand = CausalConv(half, features, 1, "B", **options)
+        self.reduce = conv(features, half, square(1), **order)
+        self.middle = conv(
+            half, half, square(kernel_size), fan_taps=kernel_size**2, **order
+        )
+        self.condition = ClassBias(num_classes, half)
+        self.expand = conv(half, features, square(1), **order)
 
-    def __call__(
-        self, x: jax.Array, condition: jax.Array | None = None, apply: Pass = image_pass
-    ) -> jax.Array:
+    def __call__(self, x: jax.Array, conditions: Conditions, apply: Pass) -> jax.Array:
         """Same shape out as in, under any pass."""
         y = nnx.relu(apply(self.reduce, x))
-        y = nnx.relu(add_condition(apply(self.spread, y), condition, apply))
+        y = nnx.relu(apply(self.condition, (apply(self.middle, y), conditions)))
         y = apply.dropout(y, self.dropout)
         return x + nnx.relu(apply(self.expand, y))
 
 
-def gate(y: jax.Array) -> jax.Array:
-    """The gated activation unit: tanh of one half times the sigmoid of the other."""
-    values, gates = jnp.split(y, 2, axis=-1)
+def gate(y: jax.Array, features: int) -> jax.Array:
+    """The gated activation unit: tanh of one half times the sigmoid of the other.
+
+    Args:
+        features: the axis to split.
+    """
+    values, gates = jnp.split(y, 2, axis=features)
     return jnp.tanh(values) * nnx.sigmoid(gates)
 
 
@@ -80,7 +90,7 @@ class GatedLayer(nnx.Module):
         mask_type: "A" for the first layer, whose input is the image; the others are
             residual.
         last: whether only the skip connection goes on from here.
-        options: num_channels, dtype, rngs, as for `CausalConv`.
+        num_channels: channels of the image, whose order the horizontal stack keeps.
     """
 
     def __init__(
@@ -91,50 +101,43 @@ class GatedLayer(nnx.Module):
         kernel_size: int,
         mask_type: MaskType,
         *,
-        dropout: float,
         last: bool,
         num_channels: int,
-        **options: Any,
+        num_classes: int,
+        dropout: float,
+        conv: MakeConv,
     ):
         self.dropout = dropout
-        self.residual = mask_type == "B"
-        doubled = 2 * features
-        self.down = CausalConv(
-            in_features, doubled, kernel_size, mask_type, stack="vertical", **options
+        self.is_residual = mask_type == "B"
+        doubled, order = 2 * features, {"num_channels": num_channels}
+        # Of rows above, every channel may see every channel: no order to keep.
+        self.down = conv(
+            in_features, doubled, above(kernel_size, mask_type), mask_type
         )
-        # Of rows above, every channel may see every channel: the link is open.
-        self.link = CausalConv(doubled, doubled, 1, "B", **options)
-        ordered = {"num_channels": num_channels, **options}
-        self.right = CausalConv(
-            in_features,
-            doubled,
-            kernel_size,
-            mask_type,
-            stack="horizontal",
-            parts=2,
-            **ordered,
+        self.vertical_condition = ClassBias(num_classes, doubled)
+        self.link = conv(doubled, doubled, square(1))
+        self.right = conv(
+            in_features, doubled, left(kernel_size), mask_type, parts=2, **order
         )
-        self.out = None if last else CausalConv(features, features, 1, "B", **ordered)
-        self.skip = CausalConv(features, skip_features, 1, "B", **ordered)
+        self.horizontal_condition = ClassBias(num_classes, doubled)
+        self.out = None if last else conv(features, features, square(1), **order)
+        self.skip = conv(features, skip_features, square(1), **order)
 
     def vertical(
-        self, v: jax.Array | None, condition: jax.Array | None, apply: Pass
+        self, v: jax.Array, conditions: Conditions, apply: Pass
     ) -> tuple[jax.Array, jax.Array]:
         """The vertical stack's new features, and what flows to the horizontal one."""
-        y = add_condition(apply(self.down, v), condition, apply)
-        return gate(y), apply(self.link, y)
+        y = apply(self.vertical_condition, (apply(self.down, v), conditions))
+        return gate(y, apply.features), apply(self.link, y)
 
     def horizontal(
-        self,
-        h: jax.Array | None,
-        from_above: jax.Array,
-        condition: jax.Array | None,
-        apply: Pass,
-    ) -> tuple[jax.Array | None, jax.Array]:
+        self, h: jax.Array, above: jax.Array, conditions: Conditions, apply: Pass
+    ) -> tuple[jax.Array, jax.Array]:
         """The horizontal stack's new features, and the skip connection."""
-        y = apply(self.right, h) + from_above
-        y = apply.dropout(gate(add_condition(y, condition, apply)), self.dropout)
-        new = None if self.out is None else apply(self.out, y)
-        if new is not None and h is not None and self.residual:
-            new = new + h
-        return new, apply(self.skip, y)
+        y = apply(self.right, h) + apply.here(above)
+        y = apply(self.horizontal_condition, (y, conditions))
+        y = apply.dropout(gate(y, apply.features), self.dropout)
+        if self.out is not None:
+            new = apply(self.out, y)
+            h = new + h if self.is_residual else new
+        return h, apply(self.skip, y)

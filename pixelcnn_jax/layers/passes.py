@@ -1,24 +1,34 @@
-"""The passes: how a network's body applies its causal layers."""
+"""The passes: how a network's body applies its layers.
 
-from collections.abc import Sequence
+A body is written once, without knowing the axes of what it handles: work element by
+element fits any shape, layers are applied by the pass, and what must know where the
+features are asks it (`Pass.features`).
+"""
+
+from collections.abc import Mapping
 from typing import Protocol
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
-from pixelcnn_jax.layers.caches import Cache, Front, RowRing
-from pixelcnn_jax.layers.causal import CausalConv
+from pixelcnn_jax.layers.base import At, Caches, CausalLayer, Front, X
 
 
 class Pass(Protocol):
-    """How a network's body applies its causal layers."""
+    """How a network's body applies its layers."""
 
-    def __call__(self, layer: CausalConv, x: jax.Array | None) -> jax.Array:
-        """The layer's output; ``x`` is None where a cache holds its input already."""
+    @property
+    def features(self) -> int:
+        """The axis of the features, to split or to join along."""
         ...
 
-    def per_image(self, y_BD: jax.Array) -> jax.Array:
-        """Values that each image has once, so shaped that they add to features."""
+    def __call__(self, layer: CausalLayer[X, object], x: X) -> jax.Array:
+        """The layer's output."""
+        ...
+
+    def here(self, above: jax.Array) -> jax.Array:
+        """What the vertical stack found, at the positions of this pass."""
         ...
 
     def dropout(self, x: jax.Array, rate: float) -> jax.Array:
@@ -27,12 +37,19 @@ class Pass(Protocol):
 
 
 class ImagePass:
-    """Applies layers to whole images ``[B, H, W, C]``.
+    """Applies layers to whole images, features first: ``[C, B, H, W]``.
 
-    ``dropout_keys_B``, a key for each image, makes it a pass of training: a feature's
-    fate depends on its image's key and its place alone, not on the rest of the batch.
-    ``reverse_mode`` makes gradients faster, see `CausalConv`.
+    So each product of a layer, and each of its gradient's, has the positions along the
+    last axis, where a processor reads them at full rate.
+
+    Args:
+        dropout_keys_B: a key for each image makes it a pass of training. A feature's
+            fate depends on its image's key and its place only, not on the rest of the
+            batch.
+        reverse_mode: faster gradients, see `CausalLayer.reverse_mode`.
     """
+
+    features = 0
 
     def __init__(
         self, dropout_keys_B: jax.Array | None = None, reverse_mode: bool = False
@@ -41,91 +58,74 @@ class ImagePass:
         self._reverse_mode = reverse_mode
         self._dropouts = 0
 
-    def __call__(self, layer: CausalConv, x: jax.Array | None) -> jax.Array:
-        assert x is not None
-        return layer(x, reverse_mode=self._reverse_mode)
+    def __call__(self, layer: CausalLayer[X, object], x: X) -> jax.Array:
+        return layer.reverse_mode(x) if self._reverse_mode else layer(x)
 
-    def per_image(self, y_BD: jax.Array) -> jax.Array:
-        return y_BD[:, None, None]
+    def here(self, above: jax.Array) -> jax.Array:
+        return above
 
     def dropout(self, x: jax.Array, rate: float) -> jax.Array:
         if self._keys_B is None or rate == 0:
             return x
         index, self._dropouts = self._dropouts, self._dropouts + 1
-
+        shape = (x.shape[0], *x.shape[2:])  # of one image's features
         kept = min(max(1, round(2**16 * (1 - rate))), 2**16 - 1)
 
         def keep(key: jax.Array) -> jax.Array:
-            # 16 bits a feature cost half of what a float takes.
+            # 16 random bits per feature are enough, and twice as fast as a float's.
             key = jax.random.fold_in(key, index)
-            return jax.random.bits(key, x.shape[1:], jnp.uint16) < kept
+            return jax.random.bits(key, shape, jnp.uint16) < kept
 
-        scaled = (x * (2**16 / kept)).astype(x.dtype)
-        return jnp.where(jax.vmap(keep)(self._keys_B), scaled, 0)
-
-
-image_pass = ImagePass()
-"""The image pass without dropout."""
+        kept_CBHW = jax.vmap(keep, out_axes=1)(self._keys_B)
+        return jnp.where(kept_CBHW, x * (2**16 / kept), 0)
 
 
-class _CachedPass:
-    """Applies layers over caches in the order of use.
+class CachedPass:
+    """Applies layers at one front of positions or one row: ``[F, B, C]``.
 
-    ``caches`` holds the old caches of the layers not yet applied and the new caches of
-    the others: after the body has run, all are new.
+    It threads the layers' caches and does nothing else: ``caches`` holds the old cache
+    of each layer that has not been applied yet, and the new one of each that has.
+
+    Args:
+        names: the name of each layer by its ``id``.
+        caches: by the layers' names.
+        at: where to step.
     """
 
-    def __init__(self, caches: Sequence[Cache]):
-        self.caches = list(caches)
-        self._next = 0
+    features = -1
 
-    def __call__(self, layer: CausalConv, x: jax.Array | None) -> jax.Array:
-        if layer.is_pointwise:
-            assert x is not None
-            return layer.product([x])
-        index, self._next = self._next, self._next + 1
-        if x is not None:
-            self.caches[index] = self._write(layer, self.caches[index], x)
-        return self._read(layer, self.caches[index])
+    def __init__(self, names: Mapping[int, str], caches: Caches, at: At):
+        self.caches = dict(caches)
+        self._names = names
+        self._at = at
+        self._applied: set[str] = set()
 
-    def _write(self, layer: CausalConv, cache: Cache, x: jax.Array) -> Cache:
-        raise NotImplementedError
+    def __call__(self, layer: CausalLayer[X, object], x: X) -> jax.Array:
+        name = self._claim(layer)
+        y, self.caches[name] = layer.step(self.caches[name], self._at, x)
+        return y
 
-    def _read(self, layer: CausalConv, cache: Cache) -> jax.Array:
-        raise NotImplementedError
+    def _claim(self, layer: CausalLayer[X, object]) -> str:
+        name = self._names.get(id(layer))
+        if name is None or name not in self.caches:
+            raise ValueError(
+                f"a {type(layer).__name__} has no cache: every layer that a body applies"
+                " must be an attribute of its model, and the caches must come from the"
+                " model's init_caches"
+            )
+        if name in self._applied:
+            raise ValueError(
+                f"layer {name} is applied twice in one pass: its cache can hold one"
+                " input per position; give each use a layer of its own"
+            )
+        self._applied.add(name)
+        return name
 
-    def per_image(self, y_BD: jax.Array) -> jax.Array:
-        return y_BD
+    def here(self, above: jax.Array) -> jax.Array:
+        if not isinstance(self._at, Front):
+            return above
+        # A model with a vertical stack visits one position at a time.
+        return lax.dynamic_slice_in_dim(above, self._at.columns_F[0], 1)
 
     def dropout(self, x: jax.Array, rate: float) -> jax.Array:
         return x
-
-
-class StepPass(_CachedPass):
-    """Applies layers to one front of positions, ``[F, B, C]``."""
-
-    def __init__(self, caches: Sequence[Cache], front: Front):
-        super().__init__(caches)
-        self._front = front
-
-    def _write(self, layer: CausalConv, cache: Cache, x: jax.Array) -> Cache:
-        return layer.ring.write(cache, x, self._front)
-
-    def _read(self, layer: CausalConv, cache: Cache) -> jax.Array:
-        return layer.read(cache, self._front)
-
-
-class RowPass(_CachedPass):
-    """Applies layers to one whole row of positions, ``[W, B, C]``."""
-
-    def __init__(self, caches: Sequence[Cache], row: jax.Array):
-        super().__init__(caches)
-        self._row = row
-
-    def _write(self, layer: CausalConv, cache: Cache, x: jax.Array) -> Cache:
-        ring = layer.ring
-        assert isinstance(ring, RowRing)
-        return ring.write_row(cache, x, self._row)
-
-    def _read(self, layer: CausalConv, cache: Cache) -> jax.Array:
-        return layer.read_row(cache, self._row)

@@ -1,59 +1,106 @@
-"""What sampling, likelihood and training may ask of a model."""
+"""The contract of a model: what sampling, likelihood and training may ask of one."""
 
-from collections.abc import Sequence
-from typing import Any, ClassVar
+import dataclasses
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.core import Tracer
 
 from pixelcnn_jax.config import ModelConfig
-from pixelcnn_jax.distributions import build_distribution
+from pixelcnn_jax.distributions import Distribution, build_distribution
 from pixelcnn_jax.errors import require
 from pixelcnn_jax.layers import (
-    CausalConv,
-    ClassBias,
+    NO_CONDITIONS,
+    At,
+    CachedPass,
+    Caches,
+    CausalLayer,
+    Conditions,
     Front,
     ImagePass,
     Pass,
-    image_pass,
+    Row,
+    Spec,
 )
 
-Conditions = Sequence[jax.Array | None]
-"""What each layer adds for the images' classes, each ``[B, D]``; None: nothing."""
+Above: TypeAlias = Any
+"""What a vertical stack found: a pytree of features. Any, since only the model that
+made it knows its structure."""
+
+Images: TypeAlias = jax.Array | np.ndarray
+"""Integers ``[B, H, W, C]`` in ``[0, levels)``."""
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class ModelCaches:
+    """All that a model remembers of the pixels so far; a pytree."""
+
+    layers: Caches
+    """The cache of each layer, by the layer's name."""
+    above: Above
+    """What the vertical stack found for the current row, each ``[W, B, D]``."""
+    batch_size: int = dataclasses.field(metadata=dict(static=True))
+    width: int = dataclasses.field(metadata=dict(static=True))
 
 
 class PixelModel(nnx.Module):
     """A network that gives each pixel's distribution from all earlier pixels.
 
-    A model of the family fills in its body (`network`), its cached passes
-    (`init_caches`, `start_row`, `step`, `observe`) and its `receptive_field`; all else
-    of the package works through these. The caches are plain pytrees, and a sampler goes
+    To write a model, subclass this and give it
 
-        caches = model.init_caches(batch_size, width, labels)
+    * ``__init__(config, *, rngs)``: its layers, as attributes.
+    * ``encode(images)``: the one place where levels become the floats it reads,
+      ``[..., C]`` to ``[..., D]``.
+    * ``network(x, above, conditions, apply)``: the body, from encoded pixels to the
+      ``distribution.num_outputs`` features that parameterise a pixel's distribution. It
+      applies layers by ``apply(layer, x)`` and asks ``apply`` for the rest; see
+      `layers.Pass`.
+    * if it has one, ``vertical(x, conditions, apply)``: the stack that sees only whole
+      rows above, which runs once per row. Its result, a pytree of features, flows to
+      ``network`` as ``above``; ``apply.here`` takes the current position of a part.
+
+    Then add its config to ``config.models`` and the class to ``models.build``. Image
+    pass, caches, steps and lag are derived here from its layers, and every theorem of
+    the tests runs on it once it stands in their registry. A walk goes
+
+        caches = model.init_caches(spec)
         for each row:
             caches = model.start_row(caches, row)
             for each front of positions in it:
-                outputs, caches = model.step(caches, front)
-                caches = model.observe(caches, pixels_drawn_from_outputs, front)
+                outputs, caches = model.step(caches, front, pixels_known_so_far)
+                caches = model.observe(caches, front, pixels_drawn_from_outputs)
     """
 
-    has_row_pass: ClassVar[bool] = False
-    """Whether `start_row` does work that needs all rows above to be known."""
+    config: ModelConfig
 
     def __init__(self, config: ModelConfig):
         self.config = config
-        self.distribution = build_distribution(config)
+        self.distribution: Distribution = build_distribution(config)
 
     def encode(self, images: jax.Array) -> jax.Array:
         """Levels ``[..., C]`` as the floats that the network reads."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must define encode")
+
+    def network(
+        self, x: jax.Array, above: Above, conditions: Conditions, apply: Pass
+    ) -> jax.Array:
+        """The body: encoded pixels to what parameterises each pixel's distribution."""
+        raise NotImplementedError(f"{type(self).__name__} must define network")
+
+    def vertical(self, x: jax.Array, conditions: Conditions, apply: Pass) -> Above:
+        """What the rows above tell about each position; ``()`` if there is no stack."""
+        return ()
+
+    # --- derived: the image pass
 
     def __call__(
         self,
-        images_BHWC: jax.Array,
-        labels: jax.Array | None = None,
+        images_BHWC: Images,
+        labels: Images | None = None,
         *,
         dropout_keys: jax.Array | None = None,
         reverse_mode: bool = False,
@@ -63,8 +110,8 @@ class PixelModel(nnx.Module):
         Args:
             images_BHWC: integers ``[B, H, W, C]`` in ``[0, levels)``. H and W need not
                 be the config's.
-            labels: int ``[B]``, the classes; for a model with classes alone.
-            dropout_keys: keys ``[B]``, for training alone.
+            labels: int ``[B]``, the classes; only for a model with classes.
+            dropout_keys: keys ``[B]``, only for training.
             reverse_mode: faster gradients, at the price of forward-mode
                 differentiation; the values are the same.
 
@@ -72,89 +119,159 @@ class PixelModel(nnx.Module):
             float32, for a categorical output logits ``[B, H, W, C, V]``, for a mixture
             its parameters ``[B, H, W, P]``.
         """
-        x = self.encode(images_BHWC)
+        conditions = Conditions(None if labels is None else jnp.asarray(labels))
+        x = jnp.moveaxis(self.encode(jnp.asarray(images_BHWC)), -1, 0)
         apply = ImagePass(dropout_keys, reverse_mode)
-        return self.network(x, self.conditions(labels), apply)
+        above = self.vertical(x, conditions, apply)
+        raw = self.network(x, above, conditions, apply)
+        return self.distribution.outputs(raw, apply.features)
 
-    def network(
-        self, x: jax.Array, conditions: Conditions = (), apply: Pass = image_pass
-    ) -> jax.Array:
-        """The body: encoded pixels ``[B, H, W, C]`` to outputs.
+    # --- derived: steps over caches
 
-        Empty ``conditions`` stand for no classes.
-        """
-        raise NotImplementedError
+    def causal_layers(self) -> dict[str, CausalLayer[Any, Any]]:
+        """All layers with a step, by name, such as ``blocks.0.middle``."""
+        return {
+            ".".join(map(str, path)): module
+            for path, module in nnx.iter_modules(self)
+            if isinstance(module, CausalLayer)
+        }
 
-    def conditions(self, labels: jax.Array | None) -> Conditions:
-        """What each layer adds for these classes; empty without labels."""
-        require(
-            (labels is None) == (self.config.num_classes == 0),
-            f"labels must be given for a model with classes, and only for one: this has"
-            f" {self.config.num_classes}, got {'none' if labels is None else 'some'}",
-        )
-        if labels is None:
-            return []
-        return [bias(labels) for bias in self.class_biases()]
+    def init_caches(self, spec: Spec) -> ModelCaches:
+        """What is known before the first pixel."""
+        layers = {name: x.init_cache(spec) for name, x in self.causal_layers().items()}
+        caches = ModelCaches(layers, (), spec.batch_size, spec.width)
+        above = jax.eval_shape(lambda: self.start_row(caches, jnp.int32(0)).above)
+        empty = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), above)
+        return dataclasses.replace(caches, above=empty)
 
-    def class_biases(self) -> list[ClassBias]:
-        """The class biases, in the order in which they are applied."""
-        raise NotImplementedError
+    @property
+    def has_vertical_stack(self) -> bool:
+        """Whether there is work to do once per row."""
+        return type(self).vertical is not PixelModel.vertical
 
-    def causal_layers(self) -> list[CausalConv]:
-        """All causal layers."""
-        return [x for _, x in nnx.iter_modules(self) if isinstance(x, CausalConv)]
-
-    def init_caches(
-        self,
-        batch_size: int,
-        width: int,
-        labels: jax.Array | None = None,
-        front: int = 1,
-    ) -> Any:
-        """Empty caches for images of ``width`` columns.
-
-        ``front`` is the number of neighbouring rows that a front of positions spans.
-        """
-        raise NotImplementedError
-
-    def start_row(self, caches: Any, row: jax.Array) -> Any:
+    def start_row(self, caches: ModelCaches, row: jax.Array) -> ModelCaches:
         """The caches once all rows above ``row`` are known."""
-        return caches
+        if not self.has_vertical_stack:
+            return caches
+        apply = self._cached_pass(caches, Row(row))
+        # The stack sees only rows above: what its own row holds has no effect.
+        shape = (caches.width, caches.batch_size, self.config.channels)
+        x = self.encode(jnp.zeros(shape, jnp.int32))
+        above = self.vertical(x, NO_CONDITIONS, apply)
+        return dataclasses.replace(caches, layers=apply.caches, above=above)
 
-    def step(self, caches: Any, front: Front) -> tuple[jax.Array, Any]:
+    def step(
+        self, caches: ModelCaches, front: Front, pixels_FBC: jax.Array
+    ) -> tuple[jax.Array, ModelCaches]:
         """Outputs ``[F, B, ...]`` at the front's positions, and the new caches.
 
-        Every pixel before them must have been given to `observe`.
+        Every pixel before them must have been given to `observe`. Of their own pixels,
+        the channels that are known already count; others may hold any valid level.
         """
-        raise NotImplementedError
+        apply = self._cached_pass(caches, front)
+        x = self.encode(pixels_FBC)
+        raw = self.network(x, caches.above, NO_CONDITIONS, apply)
+        outputs = self.distribution.outputs(raw, apply.features)
+        return outputs, dataclasses.replace(caches, layers=apply.caches)
 
-    def observe(self, caches: Any, pixels_FBC: jax.Array, front: Front) -> Any:
-        """The caches once the pixels at the front's positions are known.
+    def observe(
+        self, caches: ModelCaches, front: Front, pixels_FBC: jax.Array
+    ) -> ModelCaches:
+        """The caches once the pixels at the front's positions are known."""
+        x = self.encode(pixels_FBC)
+        layers = {
+            name: layer.observe(caches.layers[name], front, x)
+            for name, layer in self.causal_layers().items()
+        }
+        return dataclasses.replace(caches, layers=layers)
 
-        Channels that are not known yet may hold anything on the grid.
-        """
-        raise NotImplementedError
+    def _cached_pass(self, caches: ModelCaches, at: At) -> CachedPass:
+        names = {id(layer): name for name, layer in self.causal_layers().items()}
+        return CachedPass(names, caches.layers, at)
 
     @property
     def wavefront_lag(self) -> int | None:
-        """Columns by which a row of a wavefront runs behind the row above.
+        """Columns a row of a wavefront must stay behind the row above.
 
-        None: rows can't run side by side.
+        None: rows can't be visited side by side.
         """
-        return None
+        if self.has_vertical_stack:
+            return None
+        lags = [layer.lag for layer in self.causal_layers().values()]
+        known = [lag for lag in lags if lag is not None]
+        return max(known) if len(known) == len(lags) else None
 
-    def receptive_field(
-        self, height: int | None = None, width: int | None = None
-    ) -> np.ndarray:
-        """What each output can see by its masks, bool ``[H, W, C, H, W, C]``.
+    # --- checks of what users give
 
-        C is 1 where the output distribution, not the masks, carries the channels'
-        order. See `masks.itself`.
+    def check_images(self, images: Images) -> None:
+        """Raise unless ``images`` are a batch that this model can take.
+
+        Inside ``jit`` the levels are not known and not checked: those out of range give
+        finite nonsense.
+
+        Raises:
+            UserError: another type, rank, number of channels or range.
         """
-        raise NotImplementedError
+        c = self.config
+        require(
+            hasattr(images, "dtype"),
+            f"images must be an array, got {type(images).__name__}; pass it to"
+            " np.asarray",
+        )
+        require(
+            images.ndim == 4 and images.shape[-1] == c.channels,
+            f"images must be [B, H, W, {c.channels}] for this model,"
+            f" got shape {list(images.shape)}",
+        )
+        require(
+            bool(jnp.issubdtype(images.dtype, jnp.integer)),
+            f"images must be integer levels, got {images.dtype}; see data.quantize",
+        )
+        _require_range("levels", images, c.levels, "; see data.quantize")
 
-    def _options(self, rngs: nnx.Rngs) -> dict[str, Any]:
-        """What all causal layers of the network share."""
-        dtype = jnp.dtype(self.config.dtype)
-        channels = self.config.ordered_channels
-        return {"num_channels": channels, "dtype": dtype, "rngs": rngs}
+    def check_labels(self, labels: Images | None, count: int) -> jax.Array | None:
+        """The labels as int32 ``[count]``.
+
+        Inside ``jit`` their range is not checked.
+
+        Raises:
+            UserError: they are not what the model takes.
+        """
+        classes = self.config.num_classes
+        if classes == 0:
+            require(
+                labels is None,
+                "labels must be left out for a model without classes, got some",
+            )
+            return None
+        if labels is None:
+            require(
+                False,
+                f"labels must be given for a model of {classes} classes: integers"
+                f" [{count}], got none",
+            )
+            return None
+        require(
+            hasattr(labels, "dtype"),
+            f"labels must be an array, got {type(labels).__name__}; pass it to"
+            " np.asarray",
+        )
+        is_integer = bool(jnp.issubdtype(labels.dtype, jnp.integer))
+        require(
+            labels.shape == (count,) and is_integer,
+            f"labels must be integers [{count}], one for each image, got"
+            f" {labels.dtype} {list(labels.shape)}",
+        )
+        _require_range("labels", labels, classes)
+        return jnp.asarray(labels, jnp.int32)
+
+
+def _require_range(what: str, values: Images, end: int, cure: str = "") -> None:
+    if isinstance(values, Tracer) or values.size == 0:
+        return
+    known = np.asarray(values)
+    low, high = int(known.min()), int(known.max())
+    require(
+        low >= 0 and high < end,
+        f"{what} must lie in 0 to {end - 1}, got {low} to {high}{cure}",
+    )

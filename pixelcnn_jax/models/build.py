@@ -1,36 +1,38 @@
 """From a config to its network."""
 
+from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import jax
 from flax import nnx
 
+from pixelcnn_jax import keys
 from pixelcnn_jax.config import GatedPixelCNNConfig, ModelConfig, PixelCNNConfig
 from pixelcnn_jax.models.base import PixelModel
 from pixelcnn_jax.models.gated import GatedPixelCNN
 from pixelcnn_jax.models.pixelcnn import PixelCNN
 
-MODELS: dict[type, Any] = {
+MODELS: dict[type[ModelConfig], Callable[..., PixelModel]] = {
     PixelCNNConfig: PixelCNN,
     GatedPixelCNNConfig: GatedPixelCNN,
 }
 """The network of each config."""
 
 
-def build_model(config: ModelConfig, seed: int = 0) -> Any:
+def build_model(config: ModelConfig, seed: int = 0) -> PixelModel:
     """An untrained model. The same config and seed give the same weights.
 
     Returns:
-        The `PixelModel` of the config's type: a `PixelCNN` for a `PixelCNNConfig`, a
-        `GatedPixelCNN` for a `GatedPixelCNNConfig`.
+        The model of the config's type: a `PixelCNN` for a `PixelCNNConfig`, a
+        `GatedPixelCNN` for a `GatedPixelCNNConfig`, ...
     """
-    graph, _ = nnx.split(nnx.eval_shape(lambda: _build(config, jax.random.key(0))))
-    return nnx.merge(graph, _initial_state(config, jax.random.key(seed)))
+    graph, _ = nnx.split(nnx.eval_shape(lambda: _build(config, keys.root(0))))
+    return nnx.merge(graph, _initial_state(config, keys.root(seed)))
 
 
 def _build(config: ModelConfig, key: jax.Array) -> PixelModel:
-    return MODELS[type(config)](config, rngs=nnx.Rngs(params=key))
+    weights = keys.for_purpose(key, keys.Purpose.WEIGHTS)
+    return MODELS[type(config)](config, rngs=nnx.Rngs(params=weights))
 
 
 @partial(jax.jit, static_argnums=0)

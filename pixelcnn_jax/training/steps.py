@@ -15,7 +15,7 @@ from jax.sharding import PartitionSpec
 
 from pixelcnn_jax.config import TrainingConfig
 from pixelcnn_jax.devices import DATA, data_mesh, replicated, spread
-from pixelcnn_jax.likelihood import check_labels, image_log_prob
+from pixelcnn_jax.likelihood import image_log_prob
 from pixelcnn_jax.params import from_params, to_params
 from pixelcnn_jax.training.optimizer import average, make_optimizer
 
@@ -114,7 +114,7 @@ class Trainer:
         self._images = images
         if self.resident:
             self._images = jax.device_put(images, replicated(self.mesh))
-        checked = check_labels(model.config, labels, len(images))
+        checked = model.check_labels(labels, len(images))
         self._labels = jax.device_put(checked, replicated(self.mesh))
         self._key = jax.device_put(jax.random.key(seed), replicated(self.mesh))
         self._dynamic = dynamic

@@ -1,0 +1,114 @@
+"""The contract of a layer, and what a step is told."""
+
+from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
+
+import jax
+from flax import nnx
+
+X = TypeVar("X")
+"""The input of a layer: features, or a tuple of what it takes."""
+C = TypeVar("C")
+"""The cache of a layer: a pytree of arrays; ``()`` if it remembers nothing."""
+
+Caches: TypeAlias = dict[str, Any]
+"""The cache of each layer by its name; Any, since only the layer knows its own."""
+
+
+class Conditions(NamedTuple):
+    """What images are conditioned on; a pytree."""
+
+    labels: jax.Array | None = None
+    """int32 ``[B]``, the class of each image; None for a model without classes."""
+
+
+NO_CONDITIONS = Conditions()
+
+
+class Front(NamedTuple):
+    """Positions that are computed together, one step of a walk."""
+
+    rows_F: jax.Array
+    columns_F: jax.Array
+
+    def on_grid(self, scale: int) -> "Front":
+        """The positions of a grid of every ``scale``-th row and column they lie in."""
+        return Front(self.rows_F // scale, self.columns_F // scale)
+
+
+class Row(NamedTuple):
+    """All positions of one row."""
+
+    row: jax.Array
+
+    def on_grid(self, scale: int) -> "Row":
+        """The row of a grid of every ``scale``-th row that it lies in."""
+        return Row(self.row // scale)
+
+
+At: TypeAlias = Front | Row
+"""Where a step is: axis F of a front's features is W for a row's."""
+
+
+class Spec(NamedTuple):
+    """What caches are made for."""
+
+    batch_size: int
+    height: int
+    width: int
+    rows: int = 1
+    """Neighbouring rows that a front spans."""
+    conditions: Conditions = NO_CONDITIONS
+
+    def on_grid(self, scale: int) -> "Spec":
+        """The same for a grid of every ``scale``-th row and column, rounded up."""
+        height, width = (-(-size // scale) for size in (self.height, self.width))
+        return self._replace(height=height, width=width)
+
+
+class CausalLayer(nnx.Module, Generic[X, C]):
+    """A layer whose output at a position depends on more than that position's input.
+
+    To write a layer, subclass this with the types of its input and its cache, and give
+    it
+
+    * ``__call__(x)``: the image pass, features first: all positions of whole images,
+      ``[C, B, H, W]`` to ``[D, B, H, W]``.
+    * ``init_cache(spec)``: what its step must remember, before anything is known.
+    * ``step(cache, at, x)``: the outputs at one front of positions or one row,
+      ``[F, B, C]`` to ``[F, B, D]``, and the new cache. It must equal the image pass at
+      those positions once all earlier ones have been stepped through: share the
+      arithmetic of the two, and let them differ only in where the context comes from.
+    * ``observe(cache, at, x)``: the cache once the pixels at these positions are known,
+      if it must hold them: that of first layers, and of attention, whose keys contain
+      the pixel.
+    * ``lag``: see `masks.lag`.
+
+    Its parameters are `nnx.Param`, all else is static: module leaves are parameters.
+    A model's body applies it by ``apply(layer, x)``, under any pass.
+    """
+
+    def __call__(self, x: X) -> jax.Array:
+        """The image pass."""
+        raise NotImplementedError(f"{type(self).__name__} must define the image pass")
+
+    def reverse_mode(self, x: X) -> jax.Array:
+        """The image pass of training: the same values, and a faster gradient if there
+        is one, at the price of forward-mode differentiation."""
+        return self(x)
+
+    def init_cache(self, spec: Spec) -> C:
+        """An empty cache, for the grid that the layer's input lies on."""
+        raise NotImplementedError(f"{type(self).__name__} must define init_cache")
+
+    def step(self, cache: C, at: At, x: X) -> tuple[jax.Array, C]:
+        """The outputs at these positions, and the new cache."""
+        raise NotImplementedError(f"{type(self).__name__} must define step")
+
+    def observe(self, cache: C, at: At, x_FBC: jax.Array) -> C:
+        """The cache once the encoded pixels at these positions are known."""
+        return cache
+
+    @property
+    def lag(self) -> int | None:
+        """Columns a row must stay behind the row above; None: rows can't overlap."""
+        return 1

@@ -1,0 +1,153 @@
+"""The one arithmetic of all causal layers: a weighted sum of taps.
+
+A number type other than float32 is that of the *products*: operands are rounded to it,
+sums and everything else stay float32. That is more exact than computing throughout in
+bfloat16, and it is what the matrix units of CPUs and accelerators do.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.typing import DTypeLike
+
+from pixelcnn_jax.masks import Taps
+
+
+def shift(x_CBHW: jax.Array, taps: Taps) -> list[jax.Array]:
+    """What lies at each tap from every position; zeros outside the image."""
+    height, width = x_CBHW.shape[2:]
+    rows, columns = ([tap[axis] for tap in taps] for axis in (0, 1))
+    up, left = max(0, -min(rows)), max(0, -min(columns))
+    down, right = max(0, *rows), max(0, *columns)
+    padded = jnp.pad(x_CBHW, ((0, 0), (0, 0), (up, down), (left, right)))
+    return [
+        padded[:, :, up + r : up + r + height, left + c : left + c + width]
+        for r, c in taps
+    ]
+
+
+def gather(taps: Sequence[jax.Array], axis: int, dtype: DTypeLike) -> jax.Array:
+    """All that a kernel sees, tap after tap along the features' axis."""
+    return jnp.concatenate([tap.astype(dtype) for tap in taps], axis)
+
+
+def weigh_maps(x_KBHW: jax.Array, kernel_TCD: jax.Array, dtype: DTypeLike) -> jax.Array:
+    """Gathered taps of whole maps, times the kernel: float32 ``[D, B, H, W]``.
+
+    One product with the positions along the last axis of both operands.
+    """
+    kernel_KD = kernel_TCD.reshape(-1, kernel_TCD.shape[-1])
+    return _unflat(_product(kernel_KD.T, _flat(x_KBHW), dtype), x_KBHW)
+
+
+def weigh_steps(x_K: jax.Array, kernel_TCD: jax.Array, dtype: DTypeLike) -> jax.Array:
+    """Gathered taps ``[..., T * C]`` of a step, times the kernel: float32 ``[..., D]``."""
+    kernel_KD = kernel_TCD.reshape(-1, kernel_TCD.shape[-1]).astype(dtype)
+    return jnp.matmul(x_K, kernel_KD, preferred_element_type=jnp.float32)
+
+
+def _flat(x: jax.Array) -> jax.Array:
+    """Maps ``[C, B, H, W]`` as a matrix ``[C, positions]``."""
+    return x.reshape(x.shape[0], -1)
+
+
+def _unflat(y: jax.Array, like: jax.Array) -> jax.Array:
+    return y.reshape(-1, *like.shape[1:])
+
+
+def _product(a: jax.Array, b: jax.Array, dtype: DTypeLike) -> jax.Array:
+    return lax.dot(a.astype(dtype), b.astype(dtype), preferred_element_type=jnp.float32)
+
+
+def _product_with_transposed(
+    a_IM: jax.Array, b_JM: jax.Array, dtype: DTypeLike
+) -> jax.Array:
+    """``a @ b.T`` with the positions contiguous in both: a kernel's gradient."""
+    return lax.dot_general(
+        a_IM.astype(dtype),
+        b_JM.astype(dtype),
+        (((1,), (1,)), ((), ())),
+        preferred_element_type=jnp.float32,
+    )
+
+
+# The gradients below are those of `weigh_maps`, arranged so that every product runs at
+# the machine's rate. They hold in reverse mode only. Maps that are kept for them feed
+# products and nothing else, so they are kept in the products' number type.
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def weigh_maps_reverse(
+    dtype: DTypeLike, x_KBHW: jax.Array, kernel_TCD: jax.Array
+) -> jax.Array:
+    """`weigh_maps` for training, for kernels that widen their input or are 1x1."""
+    return weigh_maps(x_KBHW, kernel_TCD, dtype)
+
+
+def _weigh_forward(
+    dtype: DTypeLike, x_KBHW: jax.Array, kernel_TCD: jax.Array
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return weigh_maps(x_KBHW, kernel_TCD, dtype), (x_KBHW, kernel_TCD)
+
+
+def _weigh_backward(
+    dtype: DTypeLike, saved: tuple[jax.Array, jax.Array], dy_DBHW: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    x_KBHW, kernel_TCD = saved
+    dy = _flat(dy_DBHW)
+    kernel_KD = kernel_TCD.reshape(-1, kernel_TCD.shape[-1])
+    dx = _unflat(_product(kernel_KD, dy, dtype), dy_DBHW)
+    dkernel = _product_with_transposed(_flat(x_KBHW), dy, dtype)
+    return dx.astype(x_KBHW.dtype), dkernel.reshape(kernel_TCD.shape)
+
+
+weigh_maps_reverse.defvjp(_weigh_forward, _weigh_backward)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def convolve_reverse(
+    taps: Taps, dtype: DTypeLike, x_CBHW: jax.Array, kernel_TCD: jax.Array
+) -> jax.Array:
+    """`weigh_maps` of shifted maps, for training, for kernels of several taps.
+
+    The plain gradient keeps the gathered taps and adds up as many shifted maps. This
+    one gathers the *output's* gradient once, at the opposite taps, and both gradients
+    are one product with it.
+
+    Args:
+        x_CBHW: in ``dtype``.
+    """
+    return weigh_maps(gather(shift(x_CBHW, taps), 0, dtype), kernel_TCD, dtype)
+
+
+def _convolve_forward(
+    taps: Taps, dtype: DTypeLike, x_CBHW: jax.Array, kernel_TCD: jax.Array
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return convolve_reverse(taps, dtype, x_CBHW, kernel_TCD), (x_CBHW, kernel_TCD)
+
+
+def _convolve_backward(
+    taps: Taps,
+    dtype: DTypeLike,
+    saved: tuple[jax.Array, jax.Array],
+    dy_DBHW: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
+    x_CBHW, kernel_TCD = saved
+    features = x_CBHW.shape[0]
+    opposite = tuple((-row, -column) for row, column in taps)
+    gathered = _flat(gather(shift(dy_DBHW.astype(dtype), opposite), 0, dtype))
+    # Without the barrier XLA folds the kernel's transposition into the product, which
+    # takes longer than transposing this small matrix by itself.
+    flipped = lax.optimization_barrier(
+        kernel_TCD.transpose(1, 0, 2).reshape(features, -1).astype(dtype)
+    )
+    dx = _unflat(_product(flipped, gathered, dtype), x_CBHW)
+    dkernel = _product_with_transposed(gathered, _flat(x_CBHW), dtype)
+    dkernel_TDC = dkernel.reshape(len(taps), -1, features)
+    return dx.astype(x_CBHW.dtype), dkernel_TDC.transpose(0, 2, 1)
+
+
+convolve_reverse.defvjp(_convolve_forward, _convolve_backward)

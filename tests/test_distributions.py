@@ -18,7 +18,7 @@ from pixelcnn_jax.distributions import (
     DiscretizedLogisticMixture,
     build_distribution,
 )
-from pixelcnn_jax.distributions.logistic_mixture import log1mexp
+from pixelcnn_jax.distributions.logistic import log1mexp
 
 Distribution = Categorical | DiscretizedLogisticMixture
 

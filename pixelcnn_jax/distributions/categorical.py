@@ -4,14 +4,16 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 
 @dataclasses.dataclass(frozen=True)
 class Categorical:
-    """An independent softmax over ``levels`` for each channel, given all earlier ones.
+    """A softmax over ``levels`` for each channel, given all earlier ones.
 
-    The order of the channels is carried by the network's masks, so a pixel is drawn one
-    channel a network step.
+    A `Distribution`. The order of the channels is carried by the network's masks, so a
+    pixel is drawn one channel per network step. Its outputs are logits
+    ``[..., C, V]``.
     """
 
     channels: int
@@ -27,30 +29,43 @@ class Categorical:
         """Network steps that drawing one pixel takes."""
         return self.channels
 
-    def outputs(self, raw: jax.Array) -> jax.Array:
-        """The last layer's ``[..., C * V]`` as float32 logits ``[..., C, V]``."""
-        logits = raw.reshape(*raw.shape[:-1], self.channels, self.levels)
-        return logits.astype(jnp.float32)
+    @property
+    def ordered_channels(self) -> int:
+        """Channels whose order the network's masks must carry: all."""
+        return self.channels
 
-    def log_prob(self, outputs: jax.Array, images: jax.Array) -> jax.Array:
-        """Log-probability of each pixel in nats, summed over its channels.
+    def outputs(self, raw: jax.Array, axis: int = -1) -> jax.Array:
+        """The last layer's values, ``C * V`` on ``axis``, as logits ``[..., C, V]``."""
+        axis %= raw.ndim
+        shape = (*raw.shape[:axis], self.channels, self.levels, *raw.shape[axis + 1 :])
+        logits = raw.astype(jnp.float32).reshape(shape)
+        return jnp.moveaxis(logits, (axis, axis + 1), (-2, -1))
 
-        Args:
-            outputs: float32 logits ``[..., C, V]``.
-            images: integers ``[..., C]`` in ``[0, V)``.
+    def log_prob(self, outputs: jax.Array, pixels: jax.Array) -> jax.Array:
+        """Log-probability of each pixel in nats, summed over its channels."""
+        # On a CPU, XLA vectorises the last axis: positions there, not a few levels.
+        # The transpose meets the one of `outputs` and they cancel.
+        logits = jnp.moveaxis(outputs, (-2, -1), (0, 1))
+        return _nats(logits, jnp.moveaxis(pixels, -1, 0)).sum(axis=0)
 
-        Returns:
-            float32 ``[...]``.
-        """
-        log_probs = jax.nn.log_softmax(outputs)
-        index = images[..., None].astype(jnp.int32)
-        return jnp.take_along_axis(log_probs, index, axis=-1).sum(axis=(-2, -1))
+    def step_log_prob(
+        self, outputs: jax.Array, pixels: jax.Array, step: int
+    ) -> jax.Array:
+        """Nats of the channel of this step."""
+        logits = jnp.moveaxis(outputs[..., step, :], -1, 0)
+        return _nats(logits[None], pixels[None, ..., step])[0]
+
+    def conditional(
+        self, outputs: jax.Array, before: jax.Array, channel: int
+    ) -> jax.Array:
+        """Log-probabilities ``[..., V]``; the network has read ``before`` already."""
+        return jax.nn.log_softmax(outputs[..., channel, :])
 
     def draw(
         self,
         pixel_keys: jax.Array,
         outputs: jax.Array,
-        pixels: jax.Array,
+        before: jax.Array,
         step: int,
         temperature: jax.Array | float,
     ) -> jax.Array:
@@ -58,15 +73,6 @@ class Categorical:
 
         ``argmax(logits + temperature * gumbel)`` has the law of a softmax over
         ``logits / temperature``, and at temperature 0 is the likeliest level.
-
-        Args:
-            pixel_keys: one key for each pixel, ``[...]``.
-            outputs: float32 logits ``[..., C, V]``.
-            pixels: int32 ``[..., C]``, drawn up to channel ``step - 1``.
-            step: which of the `steps_per_pixel` this is.
-
-        Returns:
-            int32 ``[..., C]``.
         """
 
         def gumbel(key: jax.Array) -> jax.Array:
@@ -75,4 +81,17 @@ class Categorical:
         noise = jax.vmap(gumbel)(pixel_keys.reshape(-1))
         noise = noise.reshape(*pixel_keys.shape, self.levels)
         scores = outputs[..., step, :] + temperature * noise
-        return pixels.at[..., step].set(jnp.argmax(scores, -1).astype(pixels.dtype))
+        return before.at[..., step].set(jnp.argmax(scores, -1).astype(before.dtype))
+
+
+def _nats(logits: jax.Array, levels: jax.Array) -> jax.Array:
+    """Log-softmax at a level: logits ``[C, V, ...]`` and levels ``[C, ...]``.
+
+    A comparison, for the gradient of a gather is a scatter, which runs one by one.
+    """
+    num_levels, levels = logits.shape[1], levels.astype(jnp.int32)
+    shifted = logits - lax.stop_gradient(logits.max(axis=1, keepdims=True))
+    places = jnp.arange(num_levels).reshape(-1, *(1,) * (levels.ndim - 1))
+    chosen = jnp.where(levels[:, None] == places, shifted, 0).sum(axis=1)
+    nats = chosen - jnp.log(jnp.exp(shifted).sum(axis=1))
+    return jnp.where((levels >= 0) & (levels < num_levels), nats, -jnp.inf)

@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from pixelcnn_jax.distributions.layout import positions_last
+
 
 @dataclasses.dataclass(frozen=True)
 class Categorical:
@@ -43,17 +45,18 @@ class Categorical:
 
     def log_prob(self, outputs: jax.Array, pixels: jax.Array) -> jax.Array:
         """Log-probability of each pixel in nats, summed over its channels."""
-        # On a CPU, XLA vectorises the last axis: positions there, not a few levels.
-        # The transpose meets the one of `outputs` and they cancel.
-        logits = jnp.moveaxis(outputs, (-2, -1), (0, 1))
-        return _nats(logits, jnp.moveaxis(pixels, -1, 0)).sum(axis=0)
+        positions = jnp.broadcast_shapes(outputs.shape[:-2], pixels.shape[:-1])
+        logits = positions_last(outputs, positions, num_axes=2)
+        levels = positions_last(pixels.astype(jnp.int32), positions)
+        return _nats(logits, levels).sum(axis=0).reshape(positions)
 
     def step_log_prob(
         self, outputs: jax.Array, pixels: jax.Array, step: int
     ) -> jax.Array:
         """Nats of the channel of this step."""
-        logits = jnp.moveaxis(outputs[..., step, :], -1, 0)
-        return _nats(logits[None], pixels[None, ..., step])[0]
+        channel = slice(step, step + 1)
+        one = Categorical(1, self.levels)
+        return one.log_prob(outputs[..., channel, :], pixels[..., channel])
 
     def conditional(
         self, outputs: jax.Array, before: jax.Array, channel: int
@@ -85,13 +88,10 @@ class Categorical:
 
 
 def _nats(logits: jax.Array, levels: jax.Array) -> jax.Array:
-    """Log-softmax at a level: logits ``[C, V, ...]`` and levels ``[C, ...]``.
-
-    A comparison, for the gradient of a gather is a scatter, which runs one by one.
-    """
-    num_levels, levels = logits.shape[1], levels.astype(jnp.int32)
-    shifted = logits - lax.stop_gradient(logits.max(axis=1, keepdims=True))
-    places = jnp.arange(num_levels).reshape(-1, *(1,) * (levels.ndim - 1))
-    chosen = jnp.where(levels[:, None] == places, shifted, 0).sum(axis=1)
-    nats = chosen - jnp.log(jnp.exp(shifted).sum(axis=1))
-    return jnp.where((levels >= 0) & (levels < num_levels), nats, -jnp.inf)
+    """Log-softmax at a level: logits ``[C, V, N]`` and levels ``[C, N]``."""
+    greatest = lax.stop_gradient(logits.max(axis=1))
+    total = jnp.exp(logits - greatest[:, None]).sum(axis=1)
+    # Gathered before anything is computed: a log-softmax of all levels costs a pass.
+    chosen = jnp.take_along_axis(logits, levels[:, None], axis=1)
+    nats = (chosen[:, 0] - greatest) - jnp.log(total)
+    return jnp.where((levels >= 0) & (levels < logits.shape[1]), nats, -jnp.inf)

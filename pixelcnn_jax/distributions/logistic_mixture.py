@@ -8,6 +8,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from pixelcnn_jax.distributions.layout import positions_last
 from pixelcnn_jax.distributions.logistic import log_bin_mass
 
 MIN_LOG_SCALE = -2.0
@@ -49,9 +50,9 @@ class DiscretizedLogisticMixture:
     """One of ``num_mixtures`` logistics for each channel, integrated over bins.
 
     A `Distribution`. After Salimans et al. 2017, PixelCNN++
-    (https://arxiv.org/abs/1701.05517), sections
-    2.1 and 2.2. Level k stands at ``x = 2 k / (V - 1) - 1``; its bin reaches
-    ``1 / (V - 1)`` to both sides, and the first and the last bin also take the tails.
+    (https://arxiv.org/abs/1701.05517), sections 2.1 and 2.2. Level k stands
+    at ``x = 2 k / (V - 1) - 1``; its bin reaches ``1 / (V - 1)`` to both sides, and the
+    first and the last bin also take the tails.
     One component is chosen for the whole pixel. Within it the mean of a channel is
     linear in the earlier channels, so the masks carry no order of channels and a pixel
     is drawn in one network step.
@@ -92,12 +93,12 @@ class DiscretizedLogisticMixture:
 
         Values and gradients are finite for all outputs within 1e30 of zero.
         """
-        components = self._components(self._rows_first(outputs))
-        levels = jnp.moveaxis(pixels.astype(jnp.int32), -1, 0)
-        joint = self._log_joint(components, levels)
-        nats = jax.nn.logsumexp(joint, axis=0)
+        positions = jnp.broadcast_shapes(outputs.shape[:-1], pixels.shape[:-1])
+        components = self._components(self._rows(outputs, positions))
+        levels = positions_last(pixels.astype(jnp.int32), positions)
+        nats = jax.nn.logsumexp(self._log_joint(components, levels), axis=0)
         on_grid = ((levels >= 0) & (levels < self.levels)).all(axis=0)
-        return jnp.where(on_grid, nats, -jnp.inf)
+        return jnp.where(on_grid, nats, -jnp.inf).reshape(positions)
 
     def step_log_prob(
         self, outputs: jax.Array, pixels: jax.Array, step: int
@@ -112,14 +113,15 @@ class DiscretizedLogisticMixture:
 
         A mixture again, its components weighed by what they gave the earlier channels.
         """
-        components = self._components(self._rows_first(outputs))
-        earlier = jnp.moveaxis(before.astype(jnp.int32), -1, 0)[:channel]
+        positions = jnp.broadcast_shapes(outputs.shape[:-1], before.shape[:-1])
+        components = self._components(self._rows(outputs, positions))
+        earlier = positions_last(before.astype(jnp.int32), positions)[:channel]
         # Normalised before a channel is added: joints may be too large to subtract.
         log_weights = jax.nn.log_softmax(self._log_joint(components, earlier), axis=0)
-        levels = jnp.arange(self.levels).reshape(-1, *(1,) * log_weights.ndim)
+        levels = jnp.arange(self.levels)[:, None, None]
         log_masses = self._log_mass(components, channel, levels, earlier)
         nats = jax.nn.logsumexp(log_weights + log_masses, axis=1)
-        return jnp.moveaxis(nats, 0, -1)
+        return jnp.moveaxis(nats, 0, -1).reshape(*positions, self.levels)
 
     def draw(
         self,
@@ -158,15 +160,14 @@ class DiscretizedLogisticMixture:
             positions.append(self._position(level))
         return jnp.stack(drawn, axis=-1).astype(jnp.int32)
 
-    def _rows_first(self, outputs: jax.Array) -> list[jax.Array]:
-        """The rows of parameters, each ``[M, ...]``.
-
-        On a CPU, XLA vectorises the last axis: positions there, not a few components.
-        The transpose meets the one of `outputs` and they cancel. Split and not sliced,
-        for the gradient of slices is a sum of padded arrays, and took 3/4 of the time.
-        """
-        rows = jnp.moveaxis(outputs, -1, 0)
-        rows = rows.reshape(-1, self.num_mixtures, *rows.shape[1:])
+    def _rows(
+        self, outputs: jax.Array, positions: Sequence[int]
+    ) -> Sequence[jax.Array]:
+        """The rows of parameters, each ``[M, N]``."""
+        rows = positions_last(outputs, positions)
+        rows = rows.reshape(-1, self.num_mixtures, rows.shape[-1])
+        # Split, not sliced: the gradient of slices is a sum of padded arrays, which
+        # took most of the time.
         return [row[0] for row in jnp.split(rows, len(rows))]
 
     def _components(self, rows: Sequence[jax.Array]) -> Components:
@@ -183,11 +184,11 @@ class DiscretizedLogisticMixture:
         """Log-probability of each component and the first channels' levels.
 
         Args:
-            components: of arrays ``[M, ...]``.
-            levels: ``[n, ...]``, the first n channels.
+            components: of arrays ``[M, N]``.
+            levels: ``[n, N]``, the first n channels.
 
         Returns:
-            ``[M, ...]``.
+            ``[M, N]``.
         """
         log_weights = jax.nn.log_softmax(components.logits, axis=0)
         log_masses = [

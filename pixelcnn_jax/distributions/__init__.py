@@ -1,14 +1,19 @@
 """What a network's last layer parameterises: a distribution over a pixel's levels."""
 
 from pixelcnn_jax.config import ModelConfig
+from pixelcnn_jax.distributions.base import Distribution
 from pixelcnn_jax.distributions.categorical import Categorical
 from pixelcnn_jax.distributions.logistic_mixture import DiscretizedLogisticMixture
 
-Distribution = Categorical | DiscretizedLogisticMixture
-__all__ = ["Distribution", "Categorical", "DiscretizedLogisticMixture", "build_distribution"]
+__all__ = [
+    "Categorical",
+    "DiscretizedLogisticMixture",
+    "Distribution",
+    "build_distribution",
+]
 
 
-def build_distribution(config: ModelConfig) -> Categorical | DiscretizedLogisticMixture:
+def build_distribution(config: ModelConfig) -> Distribution:
     """The output distribution that a model's config names."""
     if config.distribution == "categorical":
         return Categorical(config.channels, config.levels)

@@ -4,14 +4,18 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+from jax import lax
+
+from pixelcnn_jax.distributions.layout import positions_last
 
 
 @dataclasses.dataclass(frozen=True)
 class Categorical:
-    """An independent softmax over ``levels`` for each channel, given all earlier ones.
+    """A softmax over ``levels`` for each channel, given all earlier ones.
 
-    The order of the channels is carried by the network's masks, so a pixel is drawn one
-    channel a network step.
+    A `Distribution`. The order of the channels is carried by the network's masks, so a
+    pixel is drawn one channel per network step. Its outputs are logits
+    ``[..., C, V]``.
     """
 
     channels: int
@@ -28,34 +32,43 @@ class Categorical:
         return self.channels
 
     @property
-    def ordered_channels(self): return self.channels
-    def step_log_prob(self, outputs, pixels, step):
-        log_probs = jax.nn.log_softmax(outputs[..., step, :])
-        return jnp.take_along_axis(log_probs, pixels[..., step, None], axis=-1)[..., 0]
-    def outputs(self, raw: jax.Array, axis=-1) -> jax.Array:
-        raw = jnp.moveaxis(raw, axis, -1)
-        logits = raw.reshape(*raw.shape[:-1], self.channels, self.levels)
-        return logits.astype(jnp.float32)
+    def ordered_channels(self) -> int:
+        """Channels whose order the network's masks must carry: all."""
+        return self.channels
 
-    def log_prob(self, outputs: jax.Array, images: jax.Array) -> jax.Array:
-        """Log-probability of each pixel in nats, summed over its channels.
+    def outputs(self, raw: jax.Array, axis: int = -1) -> jax.Array:
+        """The last layer's values, ``C * V`` on ``axis``, as logits ``[..., C, V]``."""
+        axis %= raw.ndim
+        shape = (*raw.shape[:axis], self.channels, self.levels, *raw.shape[axis + 1 :])
+        logits = raw.astype(jnp.float32).reshape(shape)
+        return jnp.moveaxis(logits, (axis, axis + 1), (-2, -1))
 
-        Args:
-            outputs: float32 logits ``[..., C, V]``.
-            images: integers ``[..., C]`` in ``[0, V)``.
+    def log_prob(self, outputs: jax.Array, pixels: jax.Array) -> jax.Array:
+        """Log-probability of each pixel in nats, summed over its channels."""
+        positions = jnp.broadcast_shapes(outputs.shape[:-2], pixels.shape[:-1])
+        logits = positions_last(outputs, positions, num_axes=2)
+        levels = positions_last(pixels.astype(jnp.int32), positions)
+        return _nats(logits, levels).sum(axis=0).reshape(positions)
 
-        Returns:
-            float32 ``[...]``.
-        """
-        log_probs = jax.nn.log_softmax(outputs)
-        index = images[..., None].astype(jnp.int32)
-        return jnp.take_along_axis(log_probs, index, axis=-1).sum(axis=(-2, -1))
+    def step_log_prob(
+        self, outputs: jax.Array, pixels: jax.Array, step: int
+    ) -> jax.Array:
+        """Nats of the channel of this step."""
+        channel = slice(step, step + 1)
+        one = Categorical(1, self.levels)
+        return one.log_prob(outputs[..., channel, :], pixels[..., channel])
+
+    def conditional(
+        self, outputs: jax.Array, before: jax.Array, channel: int
+    ) -> jax.Array:
+        """Log-probabilities ``[..., V]``; the network has read ``before`` already."""
+        return jax.nn.log_softmax(outputs[..., channel, :])
 
     def draw(
         self,
         pixel_keys: jax.Array,
         outputs: jax.Array,
-        pixels: jax.Array,
+        before: jax.Array,
         step: int,
         temperature: jax.Array | float,
     ) -> jax.Array:
@@ -63,15 +76,6 @@ class Categorical:
 
         ``argmax(logits + temperature * gumbel)`` has the law of a softmax over
         ``logits / temperature``, and at temperature 0 is the likeliest level.
-
-        Args:
-            pixel_keys: one key for each pixel, ``[...]``.
-            outputs: float32 logits ``[..., C, V]``.
-            pixels: int32 ``[..., C]``, drawn up to channel ``step - 1``.
-            step: which of the `steps_per_pixel` this is.
-
-        Returns:
-            int32 ``[..., C]``.
         """
 
         def gumbel(key: jax.Array) -> jax.Array:
@@ -80,4 +84,14 @@ class Categorical:
         noise = jax.vmap(gumbel)(pixel_keys.reshape(-1))
         noise = noise.reshape(*pixel_keys.shape, self.levels)
         scores = outputs[..., step, :] + temperature * noise
-        return pixels.at[..., step].set(jnp.argmax(scores, -1).astype(pixels.dtype))
+        return before.at[..., step].set(jnp.argmax(scores, -1).astype(before.dtype))
+
+
+def _nats(logits: jax.Array, levels: jax.Array) -> jax.Array:
+    """Log-softmax at a level: logits ``[C, V, N]`` and levels ``[C, N]``."""
+    greatest = lax.stop_gradient(logits.max(axis=1))
+    total = jnp.exp(logits - greatest[:, None]).sum(axis=1)
+    # Gathered before anything is computed: a log-softmax of all levels costs a pass.
+    chosen = jnp.take_along_axis(logits, levels[:, None], axis=1)
+    nats = (chosen[:, 0] - greatest) - jnp.log(total)
+    return jnp.where((levels >= 0) & (levels < logits.shape[1]), nats, -jnp.inf)

@@ -8,11 +8,14 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from pixelcnn_jax.distributions.layout import positions_last
+from pixelcnn_jax.distributions.logistic import log_bin_mass
+
 MIN_LOG_SCALE = -2.0
 """Lower bound of the log-scales, in half-widths of a bin.
 
 At this scale the bin that a component is centred on holds 99.9 % of it, whatever the
-number of levels: a smaller one would gain at most 0.0013 nats a channel, while the
+number of levels: a smaller one would gain at most 0.0013 nats per channel, while the
 gradients and the cost of a miss grow with its inverse. For 256 levels it is -7.5 in the
 units of the network, near the -7 of the paper's code.
 """
@@ -20,30 +23,36 @@ units of the network, near the -7 of the paper's code.
 MAX_LOG_SCALE_DRAWN = 60.0
 """Drawn from a larger scale, every level but the edges is as good as impossible."""
 
-MIN_LOG_X, MAX_LOG_X = -20.0, 4.4
-"""Outside, `log1mexp` equals log x or 0 to float32; inside, nothing overflows."""
-
 
 class Components(NamedTuple):
-    """Parameters of a pixel's M components, in half-widths of a bin."""
+    """Parameters of a pixel's M components, in half-widths of a bin.
+
+    All arrays have one shape, of which M is an axis.
+    """
 
     logits: jax.Array
-    """``[..., M]``"""
-    means: jax.Array
-    """``[..., C, M]``, before the earlier channels' share."""
-    log_scales: jax.Array
-    """``[..., C, M]``"""
-    coefficients: jax.Array
-    """``[..., C (C - 1) / 2, M]``, of channel c in channel d: (1, 0), (2, 0), (2, 1)"""
+    means: Sequence[jax.Array]
+    """For each channel, before the earlier channels' share."""
+    log_scales: Sequence[jax.Array]
+    """For each channel."""
+    coefficients: Sequence[jax.Array]
+    """``C (C - 1) / 2``, of channel c in channel d: (1, 0), (2, 0), (2, 1), ..."""
+
+    def mean(self, channel: int, earlier: Sequence[jax.Array]) -> jax.Array:
+        """Mean of a channel, given where the earlier channels stand."""
+        first = channel * (channel - 1) // 2
+        shares = [self.coefficients[first + c] * earlier[c] for c in range(channel)]
+        return sum(shares, start=self.means[channel])
 
 
 @dataclasses.dataclass(frozen=True)
 class DiscretizedLogisticMixture:
     """One of ``num_mixtures`` logistics for each channel, integrated over bins.
 
-    After Salimans et al. 2017, PixelCNN++ (https://arxiv.org/abs/1701.05517), sections
-    2.1 and 2.2. Level k stands at ``x = 2 k / (V - 1) - 1``; its bin reaches
-    ``1 / (V - 1)`` to both sides, and the first and the last bin also take the tails.
+    A `Distribution`. After Salimans et al. 2017, PixelCNN++
+    (https://arxiv.org/abs/1701.05517), sections 2.1 and 2.2. Level k stands
+    at ``x = 2 k / (V - 1) - 1``; its bin reaches ``1 / (V - 1)`` to both sides, and the
+    first and the last bin also take the tails.
     One component is chosen for the whole pixel. Within it the mean of a channel is
     linear in the earlier channels, so the masks carry no order of channels and a pixel
     is drawn in one network step.
@@ -71,43 +80,54 @@ class DiscretizedLogisticMixture:
         return 1
 
     @property
-    def ordered_channels(self): return 1
-    def step_log_prob(self, outputs, pixels, step):
-        return self.log_prob(outputs, pixels)
-    def outputs(self, raw: jax.Array, axis=-1) -> jax.Array:
-        raw = jnp.moveaxis(raw, axis, -1)
-        """The last layer's ``[..., num_outputs]`` as float32."""
-        return raw.astype(jnp.float32)
+    def ordered_channels(self) -> int:
+        """Channels whose order the network's masks must carry: none but the pixel."""
+        return 1
 
-    def log_prob(self, outputs: jax.Array, images: jax.Array) -> jax.Array:
+    def outputs(self, raw: jax.Array, axis: int = -1) -> jax.Array:
+        """The last layer's values, P on ``axis``, as float32 ``[..., P]``."""
+        return jnp.moveaxis(raw.astype(jnp.float32), axis, -1)
+
+    def log_prob(self, outputs: jax.Array, pixels: jax.Array) -> jax.Array:
         """Log-probability of each pixel in nats, all channels together.
 
         Values and gradients are finite for all outputs within 1e30 of zero.
-
-        Args:
-            outputs: float32 ``[..., num_outputs]``.
-            images: integers ``[..., C]`` in ``[0, V)``.
-
-        Returns:
-            float32 ``[...]``.
         """
-        components = self._components(self._rows(outputs))
-        at = [self._position(images[..., c, None]) for c in range(self.channels)]
-        offsets = [at[c] - _mean(components, c, at) for c in range(self.channels)]
-        log_masses = _log_mass(
-            jnp.stack(offsets, axis=-2),
-            components.log_scales,
-            is_first=images[..., None] == 0,
-            is_last=images[..., None] == self.levels - 1,
-        )
-        log_weights = jax.nn.log_softmax(components.logits)
-        return jax.nn.logsumexp(log_weights + log_masses.sum(axis=-2), axis=-1)
+        positions = jnp.broadcast_shapes(outputs.shape[:-1], pixels.shape[:-1])
+        components = self._components(self._rows(outputs, positions))
+        levels = positions_last(pixels.astype(jnp.int32), positions)
+        nats = jax.nn.logsumexp(self._log_joint(components, levels), axis=0)
+        on_grid = ((levels >= 0) & (levels < self.levels)).all(axis=0)
+        return jnp.where(on_grid, nats, -jnp.inf).reshape(positions)
+
+    def step_log_prob(
+        self, outputs: jax.Array, pixels: jax.Array, step: int
+    ) -> jax.Array:
+        """`log_prob`: the only step draws the whole pixel."""
+        return self.log_prob(outputs, pixels)
+
+    def conditional(
+        self, outputs: jax.Array, before: jax.Array, channel: int
+    ) -> jax.Array:
+        """Log-probabilities ``[..., V]`` of a channel's levels.
+
+        A mixture again, its components weighed by what they gave the earlier channels.
+        """
+        positions = jnp.broadcast_shapes(outputs.shape[:-1], before.shape[:-1])
+        components = self._components(self._rows(outputs, positions))
+        earlier = positions_last(before.astype(jnp.int32), positions)[:channel]
+        # Normalised before a channel is added: joints may be too large to subtract.
+        log_weights = jax.nn.log_softmax(self._log_joint(components, earlier), axis=0)
+        levels = jnp.arange(self.levels)[:, None, None]
+        log_masses = self._log_mass(components, channel, levels, earlier)
+        nats = jax.nn.logsumexp(log_weights + log_masses, axis=1)
+        return jnp.moveaxis(nats, 0, -1).reshape(*positions, self.levels)
 
     def draw(
         self,
         pixel_keys: jax.Array,
         outputs: jax.Array,
-        pixels: jax.Array,
+        before: jax.Array,
         step: int,
         temperature: jax.Array | float,
     ) -> jax.Array:
@@ -116,49 +136,81 @@ class DiscretizedLogisticMixture:
         The component is ``argmax(logits + temperature * gumbel)``, its scales are
         multiplied by the temperature, and every channel is rounded to its level before
         a later one reads it. At temperature 0 this is the rounded mean of the likeliest
-        component.
-
-        Args:
-            pixel_keys: one key for each pixel, ``[...]``.
-            outputs: float32 ``[..., num_outputs]``.
-            pixels, step: not needed, for there is but one step.
-
-        Returns:
-            int32 ``[..., C]``.
+        component. ``before`` and ``step`` are not needed: there is only one step.
         """
         gumbel, logistic = jax.vmap(self._noise)(pixel_keys.reshape(-1))
         gumbel = gumbel.reshape(*pixel_keys.shape, self.num_mixtures)
         logistic = logistic.reshape(*pixel_keys.shape, self.channels)
 
-        rows = self._rows(outputs)
+        rows = outputs.reshape(*outputs.shape[:-1], -1, self.num_mixtures)
         chosen = jnp.argmax(rows[..., 0, :] + temperature * gumbel, axis=-1)
-        chosen_rows = jnp.take_along_axis(rows, chosen[..., None, None], axis=-1)
-        component = self._components(chosen_rows)
+        row = jnp.take_along_axis(rows, chosen[..., None, None], axis=-1)[..., 0]
+        component = self._components(list(jnp.moveaxis(row, -1, 0)))
 
-        # A scale of inf at temperature 0 would be nan.
-        scales = jnp.exp(jnp.minimum(component.log_scales, MAX_LOG_SCALE_DRAWN))
         drawn, positions = [], []
         for c in range(self.channels):
-            noise = temperature * logistic[..., c, None] * scales[..., c, :]
-            value = _mean(component, c, positions) + noise
+            # A scale of inf at temperature 0 would be nan.
+            scale = jnp.exp(jnp.minimum(component.log_scales[c], MAX_LOG_SCALE_DRAWN))
+            noise = temperature * logistic[..., c] * scale
+            value = component.mean(c, positions) + noise
             level = jnp.clip(
                 jnp.round((value + (self.levels - 1)) / 2), 0, self.levels - 1
             )
             drawn.append(level)
             positions.append(self._position(level))
-        return jnp.concatenate(drawn, axis=-1).astype(jnp.int32)
+        return jnp.stack(drawn, axis=-1).astype(jnp.int32)
 
-    def _rows(self, outputs: jax.Array) -> jax.Array:
-        return outputs.reshape(*outputs.shape[:-1], -1, self.num_mixtures)
+    def _rows(
+        self, outputs: jax.Array, positions: Sequence[int]
+    ) -> Sequence[jax.Array]:
+        """The rows of parameters, each ``[M, N]``."""
+        rows = positions_last(outputs, positions)
+        rows = rows.reshape(-1, self.num_mixtures, rows.shape[-1])
+        # Split, not sliced: the gradient of slices is a sum of padded arrays, which
+        # took most of the time.
+        return [row[0] for row in jnp.split(rows, len(rows))]
 
-    def _components(self, rows: jax.Array) -> Components:
-        cuts = (1, 1 + self.channels, 1 + 2 * self.channels)
-        logits, means, log_scales, coefficients = jnp.split(rows, cuts, axis=-2)
+    def _components(self, rows: Sequence[jax.Array]) -> Components:
+        c = self.channels
+        shift = math.log(self.levels - 1)
         return Components(
-            logits[..., 0, :],
-            means * (self.levels - 1),
-            jnp.maximum(log_scales + math.log(self.levels - 1), MIN_LOG_SCALE),
-            jnp.tanh(coefficients),
+            rows[0],
+            [row * (self.levels - 1) for row in rows[1 : 1 + c]],
+            [jnp.maximum(r + shift, MIN_LOG_SCALE) for r in rows[1 + c : 1 + 2 * c]],
+            [jnp.tanh(row) for row in rows[1 + 2 * c :]],
+        )
+
+    def _log_joint(self, components: Components, levels: jax.Array) -> jax.Array:
+        """Log-probability of each component and the first channels' levels.
+
+        Args:
+            components: of arrays ``[M, N]``.
+            levels: ``[n, N]``, the first n channels.
+
+        Returns:
+            ``[M, N]``.
+        """
+        log_weights = jax.nn.log_softmax(components.logits, axis=0)
+        log_masses = [
+            self._log_mass(components, c, levels[c], levels[:c])
+            for c in range(len(levels))
+        ]
+        return sum(log_masses, start=log_weights)
+
+    def _log_mass(
+        self,
+        components: Components,
+        channel: int,
+        levels: jax.Array,
+        earlier: jax.Array,
+    ) -> jax.Array:
+        """Log of what each component leaves for these levels of a channel."""
+        mean = components.mean(channel, [self._position(level) for level in earlier])
+        return log_bin_mass(
+            self._position(levels) - mean,
+            components.log_scales[channel],
+            is_first=levels == 0,
+            is_last=levels == self.levels - 1,
         )
 
     def _position(self, levels: jax.Array) -> jax.Array:
@@ -175,67 +227,3 @@ class DiscretizedLogisticMixture:
         keys = fold(pixel_key, jnp.arange(1 + self.channels))
         gumbel = jax.random.gumbel(keys[0], (self.num_mixtures,))
         return gumbel, jax.vmap(jax.random.logistic)(keys[1:])
-
-
-def _mean(
-    components: Components, channel: int, earlier: Sequence[jax.Array]
-) -> jax.Array:
-    """Mean of a channel ``[..., M]`` from earlier channels' positions ``[..., 1]``."""
-    first = channel * (channel - 1) // 2
-    shares = [
-        components.coefficients[..., first + c, :] * earlier[c] for c in range(channel)
-    ]
-    return sum(shares, start=components.means[..., channel, :])
-
-
-def _log_mass(
-    offsets: jax.Array, log_scales: jax.Array, is_first: jax.Array, is_last: jax.Array
-) -> jax.Array:
-    """Log of what logistics leave in bins at these offsets from their means.
-
-    Between the edges a < b of a bin that is sigmoid(b) - sigmoid(a)
-    = sigmoid(b) sigmoid(-a) (1 - exp(a - b)): a product, so no digits cancel in either
-    tail, with b - a = 2 / scale taken directly. All arguments broadcast to ``offsets``.
-    """
-    shape = offsets.shape
-    # On a CPU XLA vectorises the last axis, and M is short: flat, this is 4x faster.
-    offsets, log_scales, is_first, is_last = (
-        jnp.broadcast_to(x, shape).reshape(-1)
-        for x in (offsets, log_scales, is_first, is_last)
-    )
-    inverse_scales = jnp.exp(-log_scales)
-    below_b = jax.nn.log_sigmoid((offsets + 1) * inverse_scales)
-    above_a = jax.nn.log_sigmoid((1 - offsets) * inverse_scales)
-    between = log1mexp(math.log(2) - log_scales)
-    # Every term is finite, so a dropped one leaves no nan in gradients.
-    log_masses = (
-        jnp.where(is_last, 0, below_b)
-        + jnp.where(is_first, 0, above_a)
-        + jnp.where(is_first | is_last, 0, between)
-    )
-    return log_masses.reshape(shape)
-
-
-@jax.custom_jvp
-def log1mexp(log_x: jax.Array) -> jax.Array:
-    """``log(1 - exp(-x))`` from ``log x``, finite and exact for every x > 0.
-
-    After Mächler 2012, Accurately Computing log(1 - exp(-|a|)). It takes the logarithm
-    since x may be below the smallest float, where the value is ``log x`` itself.
-    """
-    x = _exp_in_range(log_x)
-    small = jnp.log(-jnp.expm1(-x))
-    large = jnp.log1p(-jnp.exp(-x))
-    value = jnp.where(x < math.log(2), small, large)
-    return jnp.where(log_x < MIN_LOG_X, log_x, value)
-
-
-@log1mexp.defjvp
-def _log1mexp_jvp(primals, tangents):
-    (log_x,), (tangent,) = primals, tangents
-    x = _exp_in_range(log_x)
-    return log1mexp(log_x), x / jnp.expm1(x) * tangent
-
-
-def _exp_in_range(log_x: jax.Array) -> jax.Array:
-    return jnp.exp(jnp.clip(log_x, MIN_LOG_X, MAX_LOG_X))

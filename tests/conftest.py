@@ -15,12 +15,10 @@ jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_default_matmul_precision", "highest")
 
 import dataclasses  # noqa: E402
-import functools  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
-from flax import nnx  # noqa: E402
 
 import pixelcnn_jax as pj  # noqa: E402
 from pixelcnn_jax.config import DataConfig, TrainingConfig  # noqa: E402
@@ -31,21 +29,12 @@ needs_real_data = pytest.mark.skipif(
 )
 
 
-@functools.cache
 def tiny_model(seed: int = 0, scale: float = 2.0, gated: bool = False, **overrides):
-    """A small network with random biases and larger weights: no pixel is uniform.
+    """A small stirred network; see `tests.family.stirred`."""
+    from tests.family import stirred
 
-    Built once for all tests; who changes one makes a copy (`nnx.clone`).
-    """
     kind = pj.GatedPixelCNNConfig if gated else pj.PixelCNNConfig
-    model = pj.build_model(kind.tiny(**overrides), seed)
-    rng = np.random.default_rng(seed)
-    graph, state = nnx.split(model)
-
-    def stir(x: jax.Array) -> np.ndarray:
-        return np.float32(np.asarray(x) * scale + 0.1 * rng.normal(size=x.shape))
-
-    return nnx.merge(graph, jax.device_put(jax.tree.map(stir, state)))
+    return stirred(kind.tiny(**overrides), seed, scale)
 
 
 def random_images(model, count: int, seed: int = 0) -> np.ndarray:

@@ -1,0 +1,72 @@
+"""What a network can see, measured."""
+
+from collections.abc import Sequence
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from pixelcnn_jax.layers import Conditions, ImagePass
+from pixelcnn_jax.models.base import PixelModel
+
+
+def receptive_field(model: PixelModel, rows: Sequence[int] | None = None) -> np.ndarray:
+    """Which inputs each output depends on, by the Jacobian of the network.
+
+    The weights are replaced by small positive ones and the input is positive, so that
+    no ReLU is dead, no gate saturates and nothing cancels.
+
+    Args:
+        rows: compute only these rows of outputs, leaving the rest False; None: all.
+
+    Returns:
+        bool ``[H, W, C, H, W, C]``: whether the output for a channel at a position
+        depends on a channel at another. C is 1 if the output distribution, not the
+        masks, carries the channels' order. What is earlier in raster order and still
+        False is the *blind spot*.
+    """
+    c = model.config
+    graph, state = nnx.split(model)
+    positive = nnx.merge(graph, jax.tree.map(lambda w: 0.1 * jnp.abs(w) + 0.01, state))
+    shape = (c.height, c.width, c.channels)
+    x_HWC = jax.random.uniform(jax.random.key(0), shape, minval=0.1)
+    return dependence(positive, x_HWC, rows) != 0
+
+
+def dependence(
+    model: PixelModel, x_HWC: jax.Array, rows: Sequence[int] | None = None
+) -> np.ndarray:
+    """How strongly each output moves with each encoded input: |derivatives|, summed
+    over the numbers that describe one channel; shaped as `receptive_field`."""
+    c, ordered = model.config, model.distribution.ordered_channels
+    graph, params = nnx.split(model)
+    moves = np.zeros((c.height, c.width, ordered, c.height, c.width, ordered))
+    for row in range(c.height) if rows is None else rows:
+        of_row = np.abs(np.asarray(_jacobian(graph, params, x_HWC, jnp.int32(row))))
+        of_row = of_row.sum(2)  # over the numbers of a channel
+        moves[row] = of_row if ordered == c.channels else of_row.sum(-1, keepdims=True)
+    return moves
+
+
+@partial(jax.jit, static_argnums=0)
+def _jacobian(
+    graph: nnx.GraphDef[PixelModel],
+    params: nnx.State,
+    x_HWC: jax.Array,
+    row: jax.Array,
+) -> jax.Array:
+    """Derivatives ``[W, C, numbers, H, W, C]`` of a row's outputs."""
+    model = nnx.merge(graph, params)
+    labels = jnp.zeros(1, jnp.int32) if model.config.num_classes else None
+
+    def outputs(x_HWC: jax.Array) -> jax.Array:
+        x_CBHW = jnp.moveaxis(x_HWC[None], -1, 0)
+        apply, conditions = ImagePass(), Conditions(labels)
+        above = model.vertical(x_CBHW, conditions, apply)
+        raw_PW = model.network(x_CBHW, above, conditions, apply)[:, 0, row]
+        ordered = model.distribution.ordered_channels
+        return jnp.moveaxis(raw_PW.reshape(ordered, -1, raw_PW.shape[-1]), -1, 0)
+
+    return jax.jacrev(outputs)(x_HWC)

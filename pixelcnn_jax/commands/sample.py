@@ -68,7 +68,8 @@ def run(args: list[str], program: str) -> None:
         f"num_images must be at least 1, got {settings.num_images}; try 64",
     )
     model = load(settings.workdir, settings.checkpoint)
-    labels = _labels(settings.labels, settings.num_images, model.config.num_classes)
+    classes = model.config.num_classes
+    labels = parse_labels(settings.labels, settings.num_images, classes)
     began = time.perf_counter()
     drawn = np.asarray(
         sampling.sample(
@@ -100,7 +101,9 @@ def _require_writable(output: Path) -> None:
     )
 
 
-def _labels(text: str | None, num_images: int, num_classes: int) -> np.ndarray | None:
+def parse_labels(
+    text: str | None, num_images: int, num_classes: int
+) -> np.ndarray | None:
     """The class of each image, int32 ``[num_images]``, from the text of a flag."""
     if num_classes == 0:
         require(

@@ -1,10 +1,10 @@
 """Random keys: one purpose each, so that no two uses ever share their noise.
 
-`jax.random` derives keys from a key and an integer. Two uses that derive theirs from the
-same root by the same integers would draw the same numbers, so every use first folds in
-its purpose. All keys are threefry's, whatever implementation the caller's key has: its
-noise does not depend on how a batch is cut (`rbg` ignores all but the first key of a
-``vmap``).
+`jax.random` derives keys from a key and an integer. Two uses that derive theirs from
+the same root by the same integers would draw the same numbers, so every use first
+folds in its purpose. All keys are threefry's, whatever implementation the caller's key
+has: its noise does not depend on how a batch is cut (`rbg` ignores all but the first
+key of a ``vmap``).
 """
 
 import enum

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from pixelcnn_jax import units
 from pixelcnn_jax.devices import Placed, spread
 from pixelcnn_jax.errors import require
 from pixelcnn_jax.models.base import PixelModel
@@ -75,9 +76,8 @@ def bits_per_dim(
     That is ``-log_prob / (H * W * C * ln 2)``, float32 ``[B]``. Arguments and errors as
     for `log_prob`.
     """
-    return -log_prob(model, images, labels) / (
-        math.prod(images.shape[1:]) * math.log(2)
-    )
+    dims = math.prod(images.shape[1:])
+    return units.bits_per_dim(-log_prob(model, images, labels), dims)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,12 +104,12 @@ class Evaluation:
     @property
     def bits_per_dim(self) -> float:
         """`nats_per_image` in bits per dimension."""
-        return self.nats_per_image / (self.dims * math.log(2))
+        return units.bits_per_dim(self.nats_per_image, self.dims)
 
     @property
     def bits_per_dim_standard_error(self) -> float:
         """Standard error of `bits_per_dim`."""
-        return self.nats_standard_error / (self.dims * math.log(2))
+        return units.bits_per_dim(self.nats_standard_error, self.dims)
 
 
 def evaluate(
@@ -158,7 +158,10 @@ def evaluate(
 
 
 def evaluate_marginal(
-    model: PixelModel, images: np.ndarray, class_weights: np.ndarray, batch_size: int = 128
+    model: PixelModel,
+    images: np.ndarray,
+    class_weights: np.ndarray,
+    batch_size: int = 128,
 ) -> Evaluation:
     """The likelihood of every image when its class is not known.
 

@@ -50,7 +50,7 @@ FAMILY = {
     ),
     "gated": _gated(),
     "gated-wide": _gated(height=2, width=9, kernel_size=5, num_layers=1),
-    "gated-pointwise": _gated(height=3, kernel_size=1, num_layers=1),
+    "gated-pointwise": _gated(height=5, kernel_size=1, num_layers=1),
     "gated-colour": _gated(height=4, width=4, channels=3, levels=3, num_classes=2),
     "gated-mixture": _gated(height=3, width=4, channels=3, levels=16, **MIXTURE),
 }

@@ -60,7 +60,9 @@ def book_field(config: ModelConfig) -> np.ndarray:
     assert isinstance(config, PixelCNNConfig)
     c = config
     seen = itself(c.height, c.width, c.ordered_channels)
-    for index, size in enumerate([c.first_kernel_size] + [c.kernel_size] * c.num_blocks):
+    for index, size in enumerate(
+        [c.first_kernel_size] + [c.kernel_size] * c.num_blocks
+    ):
         offsets = rows_above(size) + row_so_far(size)
         new = through(seen, offsets, "B" if index else "A")
         seen = new | seen if index else new
@@ -71,7 +73,9 @@ def gated_field(config: ModelConfig) -> np.ndarray:
     assert isinstance(config, GatedPixelCNNConfig)
     c = config
     h = v = itself(c.height, c.width, c.ordered_channels)
-    for index, size in enumerate([c.first_kernel_size] + [c.kernel_size] * c.num_layers):
+    for index, size in enumerate(
+        [c.first_kernel_size] + [c.kernel_size] * c.num_layers
+    ):
         own_row = [(0, x) for x in range(-(size // 2), size // 2 + 1)] if index else []
         v = through(v, rows_above(size) + own_row)
         # The link is open to every channel of the rows above.

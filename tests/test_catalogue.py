@@ -219,7 +219,7 @@ def offline(monkeypatch):
 
 @pytest.mark.usefixtures("offline")
 def test_without_a_network_the_error_says_where_to_put_the_files(published: Path):
-    with pytest.raises(pj.UserError, match="not on this machine.*pass --data.data-dir"):
+    with pytest.raises(pj.UserError, match="not on this machine.*pass data.data_dir"):
         load_small(None)
 
 
@@ -255,7 +255,7 @@ def test_a_set_prepared_for_tensorflow_alone_names_the_extra(monkeypatch):
 
 def test_colour_is_not_taken_for_grey():
     config = DataConfig("tiny_array_record", str(PREPARED))
-    with pytest.raises(pj.UserError, match="pass --model.channels 3"):
+    with pytest.raises(pj.UserError, match="set model.channels to 3"):
         data.load(config, BOOK)
 
 
@@ -337,7 +337,7 @@ def test_a_set_without_classes_has_no_labels(prepared):
         found = load_prepared()
         parts = (found.train, found.validation, found.test)
         assert found.num_classes == 0 and [x.labels for x in parts] == [None] * 3
-        with pytest.raises(pj.UserError, match="0 .they have no labels., got 3; pass"):
+        with pytest.raises(pj.UserError, match="0 .they have no labels., got 3; set"):
             load_prepared(num_classes=3)
 
 

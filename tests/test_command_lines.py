@@ -1,21 +1,25 @@
-"""train.py, sample.py and evaluate.py do their work, and say what is wrong."""
+"""The commands do their work, and say in one line what is wrong."""
 
-import dataclasses
 import os
+import shutil
+import signal
 import subprocess
 import sys
+import time
+import zipfile
+from importlib.metadata import version
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
 
-import evaluate
 import pixelcnn_jax as pj
-import sample
-import train
-from pixelcnn_jax import checkpoints, cli
-from tests.conftest import with_training
+from pixelcnn_jax.commands import evaluate, flags, main, sample, train
+from pixelcnn_jax.commands.main import COMMANDS, overview, run_command
+from pixelcnn_jax.runs import Run
+from pixelcnn_jax.training.stopping import Stopped
 
 ROOT = Path(__file__).parents[1]
 TINY = (
@@ -24,24 +28,24 @@ TINY = (
 ).split()
 
 
-def run(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run(
+    *arguments: str, cwd: Path = ROOT, **environment: str
+) -> subprocess.CompletedProcess[str]:
     """A command line in a process of its own, as a user runs it."""
-    command = [sys.executable, str(ROOT / program), *arguments]
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
     return subprocess.run(
-        command,
+        [sys.executable, *arguments],
         capture_output=True,
         text=True,
-        env=environment,
+        cwd=cwd,
+        env={**os.environ, "JAX_PLATFORMS": "cpu", **environment},
         stdin=subprocess.DEVNULL,
     )
 
 
-def refused(program, arguments: list[str], capsys, monkeypatch) -> str:
-    """The error line of a command line that must end with status 2, in this process."""
-    monkeypatch.setattr(sys, "argv", [program.__name__, *arguments])
+def refused(command: str, arguments: list[str], capsys) -> str:
+    """The error line of a command that must end with status 2, in this process."""
     with pytest.raises(SystemExit) as end:
-        cli.main(program.main)
+        run_command(COMMANDS[command], arguments, command)
     assert end.value.code == 2
     lines = capsys.readouterr().err.strip().splitlines()
     assert len(lines) == 1 and lines[0].startswith("error: ")
@@ -50,10 +54,11 @@ def refused(program, arguments: list[str], capsys, monkeypatch) -> str:
 
 def test_train_sample_and_evaluate_run_end_to_end(tmp_path: Path):
     folder = tmp_path / "run"
-    trained = run("train.py", "digits", *TINY, "--workdir", str(folder))
+    command = ("train.py", "digits", *TINY, "--workdir", str(folder))
+    trained = run(*command)
     assert trained.returncode == 0, trained.stderr
     assert "epoch   1  train" in trained.stdout and "bits/dim" in trained.stdout
-    again = run("train.py", "digits", *TINY, "--workdir", str(folder))
+    again = run(*command)
     assert again.returncode == 0 and "is finished: 1 epochs" in again.stdout
 
     output = tmp_path / "grid.png"
@@ -68,32 +73,42 @@ def test_train_sample_and_evaluate_run_end_to_end(tmp_path: Path):
     assert "nats/image" in found.stdout and "bits/dim" in found.stdout
 
 
+def test_a_model_with_classes_runs_end_to_end(tmp_path: Path, capsys):
+    folder, output = tmp_path / "run", tmp_path / "out.npz"
+    tiny = "--model.features 6 --model.num-layers 1 --model.head-features 6".split()
+    size = "--model.height 5 --model.width 6".split()
+    rest = "--data.validation-images 1300 --training.batch-size 48".split()
+    epochs = ["--training.epochs", "1", "--workdir", str(folder)]
+    train.run(["digits-gated", *tiny, *size, *rest, *epochs], "train")
+    assert isinstance(Run(folder).config().model, pj.GatedPixelCNNConfig)
+    place = ["--workdir", str(folder), "--output"]
+    sample.run([*place, str(output), "--labels", "0,7"], "sample")
+    assert np.load(output)["labels"].tolist() == [0, 7] * 32
+    sample.run([*place, str(tmp_path / "out.png")], "sample")
+    capsys.readouterr()
+    evaluate.run(["--workdir", str(folder)], "evaluate")
+    shown = capsys.readouterr().out
+    assert "bits/dim  (given the class)" in shown
+    assert "bits/dim  (the class not known)" in shown
+
+
+# --- sample, evaluate
+
+
 def test_sample_draws_from_the_shipped_model_without_a_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    sample.main(["--num-images", "9"])
+    sample.run(["--num-images", "9"], "sample")
     assert Image.open("samples.png").size[0] > 300
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".npz"])
 def test_sample_writes_the_levels_as_integers(tmp_path: Path, suffix: str):
     output = str(tmp_path / f"out{suffix}")
-    sample.main(["--num-images", "3", "--seed", "5", "--output", output])
+    sample.run(["--num-images", "3", "--seed", "5", "--output", output], "sample")
     loaded = np.load(output, allow_pickle=False)
     images = loaded if suffix == ".npy" else loaded["images"]
-    import jax
-
     assert (images == pj.sample(pj.load("digits"), jax.random.key(5), 3)).all()
     assert images.dtype == np.int32 and images.shape == (3, 16, 16, 1)
-
-
-def test_samples_do_not_depend_on_the_batch_size(tmp_path: Path):
-    drawn = []
-    for batch_size in ("2", "5"):
-        output = str(tmp_path / "out.npy")
-        arguments = ["--num-images", "5", "--batch-size", batch_size]
-        sample.main([*arguments, "--output", output])
-        drawn.append(np.load(output))
-    assert (drawn[0] == drawn[1]).all()
 
 
 @pytest.mark.parametrize(
@@ -107,7 +122,8 @@ def test_samples_do_not_depend_on_the_batch_size(tmp_path: Path):
     ],
 )
 def test_labels_name_classes_in_turn(text: str | None, expected: list[int]):
-    assert sample.classes(text, 6, 10).tolist() == expected
+    found = sample.parse_labels(text, 6, 10)
+    assert found is not None and found.tolist() == expected
 
 
 @pytest.mark.parametrize(
@@ -115,215 +131,252 @@ def test_labels_name_classes_in_turn(text: str | None, expected: list[int]):
 )
 def test_labels_that_name_no_class_are_refused(text: str):
     with pytest.raises(pj.UserError, match="must be classes from 0 to 9"):
-        sample.classes(text, 6, 10)
-
-
-def test_a_model_with_classes_runs_end_to_end(tmp_path: Path, capsys):
-    folder, output = tmp_path / "run", tmp_path / "out.npz"
-    tiny = "--model.features 6 --model.num-layers 1 --model.head-features 6".split()
-    size = "--model.height 5 --model.width 6".split()
-    rest = "--data.validation-images 1300 --training.batch-size 48".split()
-    epochs = ["--training.epochs", "1", "--workdir", str(folder)]
-    train.main(["digits-gated", *tiny, *size, *rest, *epochs])
-    config = checkpoints.read_config(folder)
-    assert isinstance(config.model, pj.GatedPixelCNNConfig)
-    sample.main(["--workdir", str(folder), "--output", str(output), "--labels", "0,7"])
-    drawn = np.load(output)
-    assert drawn["labels"].tolist() == [0, 7] * 32
-    sample.main(["--workdir", str(folder), "--output", str(tmp_path / "out.png")])
-    capsys.readouterr()
-    evaluate.main(["--workdir", str(folder)])
-    shown = capsys.readouterr().out
-    assert "bits/dim  (given the class)" in shown
-    assert "bits/dim  (the class not known)" in shown
-
-
-def test_evaluate_reads_the_data_from_elsewhere(capsys):
-    evaluate.main(["--split", "validation", "--data-dir", "."])
-    assert "digits validation: 200 images" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("program", ["train.py", "sample.py", "evaluate.py"])
-def test_help_documents_every_flag(program: str):
-    shown = run(program, "--help")
-    assert shown.returncode == 0
-    flags = [line for line in shown.stdout.splitlines() if line.startswith("│ --")]
-    assert len(flags) >= 5
-    assert shown.stdout.count("(default:") >= len(flags)
-    if program == "train.py":
-        assert "fashion-mnist" in shown.stdout
+        sample.parse_labels(text, 6, 10)
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (
-            ["digts"],
-            "got digts; did you mean digits",
-        ),
-        (
-            ["--training.epoch", "3"],
-            "--training.epoch, 3; perhaps you meant --training.epochs",
-        ),
-        (["digits", "extra"], "Unrecognized options: extra"),
-        (["--training.epochs", "many"], "'many'"),
-        (["--model.levels", "1"], "model.levels must be at least 2, got 1; try 2"),
-        (["--model.kernel-size", "4"], "odd and at least 1, got 4; try 5"),
-        (["--model.features", "9"], "the nearest valid value is 8"),
-        (
-            ["--training.batch-size", "0"],
-            "training.batch_size must be at least 1, got 0",
-        ),
-        (["--training.batch-size", "1301"], "training images, 1300, got 1301"),
-        (["--seed", "-1"], "error: seed must be at least 0 and below 2**32, got -1"),
-        (["--model.first-kernel-size", "1"], "odd and at least 3, got 1; try 3"),
-        (["--training.ema-decay", "1"], "below 1, got 1.0; try 0.999"),
-        (["--training.clip-norm", "0"], "clip_norm must be positive, got 0.0; try 1"),
-        (["--training.weight-decay", "-1"], "weight_decay must be at least 0, got -1"),
-        (["--model.dropout", "1"], "below 1, got 1.0; try 0"),
-        (["--model.num-classes", "3"], "pass --model.num-classes 10"),
-        (["--data.quantization", "dynamic"], "pass --model.levels 2"),
-        (["--workdir", "~nobody-of-that-name/x"], "can be written, got ~nobody"),
-        (["--training.learning-rate", "-1"], "must be positive, got -1.0"),
-        (["--training.learning-rate", "nan"], "must be positive, got nan"),
-        (["--data.validation-images", "1500"], "fewer than 1500, got 1500"),
-        (["mnist", "--data.data-dir", "no/such"], "existing folder, got no/such"),
-    ],
-)
-def test_train_refuses(arguments, message, tmp_path, capsys, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert message in refused(train, arguments, capsys, monkeypatch)
-    # The right command that follows must not meet the wrong one's settings.
-    assert not list(tmp_path.rglob("config.json"))
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--temperature", "-0.1"], "at least 0, got -0.1"),
-        (["--temperature", "nan"], "at least 0, got nan"),
-        (["--temperature", "warm"], "'warm'"),
         (["--num-images", "0"], "--num-images must be at least 1, got 0"),
-        (["--batch-size", "0"], "batch_size must be at least 1, got 0"),
-        (["--method", "fast"], "'fast'"),
+        (["--batch-size", "0"], "--batch-size must be at least 1, got 0"),
         (["--seed", "-1"], "--seed must be at least 0 and below 2**32, got -1"),
-        (["--workdir", "~nobody-of-that-name/x"], "got ~nobody-of-that-name/x"),
-        (["--labels", "3"], "--labels needs a model with classes, got 3"),
-        (["--output", "x.jpg"], "end in .png, .npy or .npz, got x.jpg"),
+        (["--labels", "3"], "--labels need a model with classes, got 3"),
+        (["--output", "x.jpg"], "--output must end in .png, .npy or .npz, got x.jpg"),
         (["--output", "no/such/x.png"], "in an existing folder, got no/such/x.png"),
-        (["--workdir", "no/such"], "must hold config.json, and no/such does not"),
+        (["--workdir", "no/such"], "pass the --workdir of a training run"),
+        (["--workdir", "~nobody-of-that-name/x"], "--workdir must be a folder, got ~n"),
+        (["--method", "fast"], "'fast'"),
     ],
 )
 def test_sample_refuses(arguments, message, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert message in refused(sample, arguments, capsys, monkeypatch)
+    assert message in refused("sample", arguments, capsys)
     assert not list(tmp_path.iterdir())
 
 
-def test_evaluate_refuses_a_split_without_images(tmp_path, capsys, monkeypatch):
-    arguments = ["--split", "dev"]
-    assert "'dev'" in refused(evaluate, arguments, capsys, monkeypatch)
-    arguments = ["--batch-size", "0"]
-    assert "at least 1, got 0" in refused(evaluate, arguments, capsys, monkeypatch)
+def test_samples_that_cannot_be_written_leave_the_old_ones(
+    tmp_path: Path, capsys, monkeypatch
+):
+    output = tmp_path / "x.npy"
+    output.write_text("old")
+
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    arguments = ["--num-images", "1", "--output", str(output)]
+    assert "x.npy could not be written: No space" in refused(
+        "sample", arguments, capsys
+    )
+    assert output.read_text() == "old"
 
 
-# --- the run's folder
+def test_evaluate_reads_the_data_from_elsewhere(capsys):
+    evaluate.run(["--split", "validation", "--data-dir", "."], "evaluate")
+    assert "digits validation: 200 images" in capsys.readouterr().out
 
 
-def train_arguments(config: pj.Config) -> list[str]:
-    return ["digits", *TINY, "--workdir", config.workdir]
+def test_evaluate_names_its_own_flags(tmp_path: Path, capsys):
+    settings = pj.preset("mnist")
+    run = Run(tmp_path)
+    run.write_config(settings)
+    from pixelcnn_jax.params import to_params
+
+    params = to_params(pj.build_model(settings.model))[1]
+    run.checkpoints.save(1, {"params": params}, None)
+    arguments = ["--workdir", str(tmp_path), "--data-dir", str(tmp_path / "none")]
+    line = refused("evaluate", arguments, capsys)
+    assert "error: --data-dir must be an existing folder, got" in line
+    assert "'dev'" in refused("evaluate", ["--split", "dev"], capsys)
 
 
-def test_a_workdir_that_is_a_file_is_refused(tiny_config, capsys, monkeypatch):
-    Path(tiny_config.workdir).write_text("mine")
-    arguments = train_arguments(tiny_config)
-    assert "must be a folder" in refused(train, arguments, capsys, monkeypatch)
-    assert Path(tiny_config.workdir).read_text() == "mine"
+# --- train
 
 
-def test_a_workdir_that_cannot_be_written_is_refused(tmp_path, capsys, monkeypatch):
-    # A folder below a file: no user, not even root, can make one.
-    (tmp_path / "file").write_text("")
-    arguments = ["--workdir", str(tmp_path / "file" / "run")]
-    assert "can be written" in refused(train, arguments, capsys, monkeypatch)
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["digts"], "got digts; did you mean digits"),
+        (["--training.epoch", "3"], "perhaps you meant --training.epochs"),
+        (["digits", "extra"], "Unrecognized options: extra"),
+        (["--training.epochs", "many"], "'many'"),
+        (["--model.levels", "1"], "error: --model.levels must be at least 2, got 1"),
+        (["--seed", "-1"], "error: --seed must be at least 0 and below 2**32, got -1"),
+        (["--data.quantization", "dynamic"], "set --model.levels to 2"),
+        (["--workdir", "~nobody-of-that-name/x"], "pass another --workdir"),
+        (["--training.batch-size", "1301"], "training images, 1300, got 1301"),
+    ],
+)
+def test_train_refuses(arguments, message, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert message in refused("train", arguments, capsys)
+    # The right command that follows must not meet the wrong one's settings.
+    assert not list(tmp_path.rglob("config.json"))
+
+
+def test_fields_become_flags_and_other_words_do_not():
+    names = train.COMMAND.flags
+    for message, shown in (
+        ("model.levels is one", "--model.levels is one"),
+        ("seed must be; pass a seed", "--seed must be; pass a seed"),
+        ("pass another workdir", "pass another --workdir"),
+        ("got runs/workdir/x", "got runs/workdir/x"),
+        ("lower training.learning_rate.", "lower --training.learning-rate."),
+        ("my.training.epochs", "my.training.epochs"),
+        ("model.num_classes to 0", "--model.num-classes to 0"),
+    ):
+        assert flags.name_flags(message, names) == shown
+
+
+@pytest.mark.parametrize("kind", ["model.num_blocks", "model.num_layers"])
+def test_every_setting_of_every_model_has_its_flag(kind: str):
+    assert kind in train.COMMAND.flags
+
+
+# --- the folder of a run
+
+
+def test_a_workdir_that_is_a_file_is_refused(tmp_path: Path, capsys):
+    (tmp_path / "run").write_text("mine")
+    for workdir in (tmp_path / "run", tmp_path / "run" / "below"):
+        line = refused("train", [*TINY, "--workdir", str(workdir)], capsys)
+        assert "error: --workdir must be a folder that can be written" in line
+    assert (tmp_path / "run").read_text() == "mine"
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
-def test_a_read_only_workdir_is_refused(tmp_path, capsys, monkeypatch):
+def test_a_read_only_workdir_is_refused(tmp_path, capsys):
     tmp_path.chmod(0o500)
     arguments = ["--workdir", str(tmp_path / "run")]
-    assert "can be written" in refused(train, arguments, capsys, monkeypatch)
+    assert "can be written" in refused("train", arguments, capsys)
 
 
-def test_a_workdir_in_use_is_refused(tiny_config, capsys, monkeypatch):
-    from pixelcnn_jax.training.runs import RunFolder
+def test_a_workdir_in_use_is_refused(tiny_config: pj.Config, capsys):
+    with Run(tiny_config.workdir).hold(tiny_config):
+        arguments = [*TINY, "--workdir", tiny_config.workdir]
+        line = refused("train", arguments, capsys)
+    assert "only one process may train" in line and "another --workdir" in line
 
-    with RunFolder(tiny_config):
-        line = refused(train, train_arguments(tiny_config), capsys, monkeypatch)
-    assert "only one process may train" in line
 
-
-def test_a_workdir_of_another_configuration_is_refused(
-    tiny_config, capsys, monkeypatch
-):
-    folder = pj.train(with_training(tiny_config, epochs=2))
-    before = checkpoints.steps(folder)
-    arguments = [*train_arguments(tiny_config), "--seed", "1"]
-    line = refused(train, arguments, capsys, monkeypatch)
+def test_a_workdir_of_another_configuration_is_refused(tiny_config: pj.Config, capsys):
+    run = Run(tiny_config.workdir)
+    with run.hold(tiny_config):
+        run.write_config(tiny_config)
+        run.checkpoints.save(1, {"params": {"w": np.ones(2)}}, None)
+    arguments = [*TINY, "--workdir", tiny_config.workdir, "--seed", "1"]
+    line = refused("train", arguments, capsys)
     assert "seed 0 (now 1)" in line
-    assert "training.epochs 2, which may only grow (now 1)" in line
-    assert "model.num_blocks 2 (now 1)" in line
-    assert checkpoints.steps(folder) == before
+    assert "--training.epochs 2, which may only grow (now 1)" in line
+    assert "--model.num-blocks 2 (now 1)" in line
+    assert run.checkpoints.steps() == [1]
 
 
-def test_a_damaged_checkpoint_is_refused_and_the_good_one_named(
-    tiny_config, capsys, monkeypatch
-):
-    folder = pj.train(tiny_config)
-    last, good = checkpoints.steps(folder)[-1], checkpoints.steps(folder)[-2]
-    broken = folder / "checkpoints" / str(last)
-    files = [p for p in (broken / "training").rglob("*") if p.is_file()]
-    max(files, key=lambda p: p.stat().st_size).write_bytes(b"")
-    config = with_training(tiny_config, epochs=3)
-    flat = pj.config.flatten(config)
-    arguments = [
-        f"--{name}={value}" for name, value in flat.items() if value is not None
-    ]
-    line = refused(train, arguments, capsys, monkeypatch)
-    assert f"the checkpoint of step {good} is good: delete {broken}" in line
-    arguments = ["--workdir", str(folder), "--checkpoint", "latest"]
-    line = refused(sample, arguments, capsys, monkeypatch)
-    assert f"the checkpoint of step {good} is good" in line
+# --- how a command ends
 
 
-def test_a_folder_without_a_checkpoint_is_refused(tmp_path, capsys, monkeypatch):
-    text = pj.config.to_json(dataclasses.replace(pj.preset("digits")))
-    checkpoints.write_text(tmp_path / "config.json", text)
-    arguments = ["--workdir", str(tmp_path)]
-    line = refused(sample, arguments, capsys, monkeypatch)
-    assert "must hold a checkpoint" in line
+@pytest.mark.parametrize("command", list(COMMANDS))
+def test_help_documents_every_flag(command: str):
+    shown = run("-m", "pixelcnn_jax", command, "--help")
+    assert shown.returncode == 0, shown.stderr
+    lines = [line for line in shown.stdout.splitlines() if line.startswith("│ --")]
+    assert len(lines) >= 5
+    assert shown.stdout.count("(default:") >= len(lines)
+    assert ("fashion-mnist" in shown.stdout) == (command == "train")
+
+
+def test_the_overview_lists_commands_and_presets(capsys, monkeypatch):
+    shown = overview()
+    for name in (*COMMANDS, *pj.config.PRESETS):
+        assert f"\n  {name} " in shown
+    for arguments in ([], ["--help"]):
+        monkeypatch.setattr(sys, "argv", ["pixelcnn-jax", *arguments])
+        main.main()
+        assert capsys.readouterr().out.strip() == shown
+
+
+def test_an_unknown_command_is_refused(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["pixelcnn-jax", "trian"])
+    with pytest.raises(SystemExit) as end:
+        main.main()
+    assert end.value.code == 2
+    line = capsys.readouterr().err
+    assert "one of train, sample, evaluate, got trian" in line and line.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (KeyboardInterrupt(), 130),
+        (Stopped("saved at step 3", signal.SIGINT), 130),
+        (Stopped("saved at step 3", signal.SIGTERM), 143),
+    ],
+)
+def test_a_stopped_command_ends_with_its_signal(error, status: int, capsys):
+    def stop(*_):
+        raise error
+
+    with pytest.raises(SystemExit) as end:
+        run_command(train.COMMAND._replace(run=stop), [], "train")
+    assert end.value.code == status
+    shown = capsys.readouterr().err
+    assert ("(saved at step 3); the same command goes on" in shown) == bool(error.args)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_output_costs_no_training(tmp_path: Path):
+    command = [sys.executable, "train.py", *TINY, "--workdir", str(tmp_path / "run")]
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
+    with open("/dev/full", "w") as full:
+        ended = subprocess.run(
+            command, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, env=environment
+        )
+    assert ended.returncode == 0, ended.stderr
+    assert Run(tmp_path / "run").checkpoints.steps() == [5]
+
+
+@pytest.mark.slow
+def test_an_installed_package_has_the_commands(tmp_path: Path):
+    """A wheel, unpacked elsewhere, and started from elsewhere."""
+    if int(version("setuptools").split(".")[0]) < 77:
+        pytest.skip("pyproject.toml needs setuptools 77")
+    source = tmp_path / "source"
+    shutil.copytree(ROOT / "pixelcnn_jax", source / "pixelcnn_jax")
+    for name in ("pyproject.toml", "requirements.txt", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    arguments = "wheel . --no-deps --no-build-isolation --quiet -w".split()
+    built = run("-m", "pip", *arguments, str(tmp_path), cwd=source)
+    assert built.returncode == 0, built.stderr
+    (wheel,) = tmp_path.glob("*.whl")
+    site, elsewhere = tmp_path / "site", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(site)
+    (scripts,) = site.glob("*.dist-info/entry_points.txt")
+    assert "pixelcnn-jax = pixelcnn_jax.commands.main:main" in scripts.read_text()
+    module = ("-m", "pixelcnn_jax")
+    drawn = run(
+        *module, "sample", "--num-images", "4", cwd=elsewhere, PYTHONPATH=str(site)
+    )
+    assert drawn.returncode == 0, drawn.stderr
+    assert Image.open(elsewhere / "samples.png").size[0] > 300
+    shown = run(*module, cwd=elsewhere, PYTHONPATH=str(site))
+    assert shown.returncode == 0 and shown.stdout.strip() == overview()
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
 def test_a_process_killed_at_any_time_resumes_exactly(tmp_path: Path):
     """SIGKILL, which no program can catch, at several moments of a run."""
-    import signal
-    import time
-
     settings = [*TINY, "--training.epochs", "6", "--training.batch-size", "4"]
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    assert run("train.py", "digits", *settings, "--workdir", str(whole)).returncode == 0
-    command = [
-        sys.executable,
-        "train.py",
-        "digits",
-        *settings,
-        "--workdir",
-        str(killed),
-    ]
+    command = ["train.py", "digits", *settings, "--workdir"]
+    assert run(*command, str(whole)).returncode == 0
     for rows in (1, 3, 4):
-        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            [sys.executable, *command, str(killed)],
+            cwd=ROOT,
+            stdout=subprocess.DEVNULL,
+        )
         metrics = killed / "metrics.csv"
         for _ in range(3000):  # until the run has written that many epochs
             if metrics.exists() and len(metrics.read_text().splitlines()) > rows:
@@ -331,9 +384,7 @@ def test_a_process_killed_at_any_time_resumes_exactly(tmp_path: Path):
             time.sleep(0.02)
         process.send_signal(signal.SIGKILL)
         process.wait()
-    assert (
-        run("train.py", "digits", *settings, "--workdir", str(killed)).returncode == 0
-    )
+    assert run(*command, str(killed)).returncode == 0
     from tests.test_training import assert_same_end
 
     # This process has two devices; only stored bits are compared.

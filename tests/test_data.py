@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import pixelcnn_jax as pj
-from pixelcnn_jax import data
+from pixelcnn_jax import config, data
 from pixelcnn_jax.config import DataConfig
 from pixelcnn_jax.data import catalogue, source, splits
 
@@ -124,12 +124,46 @@ def test_memory_stays_at_a_few_bytes_a_pixel(monkeypatch, side: int, quantizatio
     assert peak < 5 * 4096 * side**2
 
 
+# --- sets
+
+
+def test_levels_are_as_they_are_and_brightness_is_drawn_from_the_seed():
+    images = np.full((4, 6, 5, 1), 100, np.uint8)
+    assert data.ImageSet(images).levels((1,)) is images
+    bright = data.ImageSet(images, brightness=True)
+    assert (bright.levels((1,)) == data.binarize(images, (1,))).all()
+    assert (bright.levels((1,)) != bright.levels((2,))).any()
+
+
+def test_a_model_without_classes_is_given_no_labels():
+    images = data.ImageSet(np.zeros((3, 1, 1, 1)), np.arange(3), brightness=True)
+    assert images.for_model(BOOK) == dataclasses.replace(images, labels=None)
+    assert images.for_model(dataclasses.replace(BOOK, num_classes=3)) is images
+
+
+def test_as_many_labels_as_images():
+    with pytest.raises(pj.UserError, match="one per image, 3, got 2; pass as many"):
+        data.ImageSet(np.zeros((3, 1, 1, 1)), np.arange(2))
+
+
+def test_classes_come_in_turn():
+    found = data.classes_in_turn([9, 0, 1], 5)
+    assert found is not None and found.dtype == np.int32
+    assert found.tolist() == [9, 0, 1, 9, 0]
+    assert data.classes_in_turn(range(0), 5) is None
+
+
+def test_the_images_of_a_run_on_arrays_are_nowhere():
+    with pytest.raises(pj.UserError, match="trained on arrays in memory; pass those"):
+        data.load(DataConfig(config.ARRAYS), BOOK)
+
+
 # --- dynamic binarisation
 
 
 def dynamic(validation_images: int, **model) -> data.Splits:
-    config = DataConfig(validation_images=validation_images, quantization="dynamic")
-    return data.load(config, dataclasses.replace(DIGITS, levels=2, **model))
+    source = DataConfig(validation_images=validation_images, quantization="dynamic")
+    return data.load(source, dataclasses.replace(DIGITS, levels=2, **model))
 
 
 def test_brightness_is_the_pixel_of_an_8_bit_image():
@@ -161,6 +195,12 @@ def test_training_images_stay_bright_and_the_others_are_drawn_from_them():
         assert (part[pixels == 0] == 0).all() and (part[pixels == 16] == 1).all()
         assert abs(part[pixels == 8].mean() - 0.5) < 0.1
     assert (found.test.labels == plain.test.labels).all()
+
+
+def test_only_the_training_images_of_dynamic_binarisation_hold_brightness():
+    found = dynamic(200)
+    parts = (found.train, found.validation, found.test)
+    assert [part.brightness for part in parts] == [True, False, False]
 
 
 def test_brightness_is_rounded_after_the_resize():
@@ -195,7 +235,7 @@ def test_an_epoch_takes_every_image_once_in_its_own_order():
     [
         (dict(source="fashion_mnst"), {}, "did you mean fashion_mnist"),
         (dict(source="digitz"), {}, "did you mean digits"),
-        (dict(), dict(channels=3, features=12), "pass --model.channels 1"),
+        (dict(), dict(channels=3, features=12), "set model.channels to 1"),
         (dict(validation_images=1500), {}, "fewer than 1500, got 1500"),
         (dict(source="mnist", data_dir="no/such"), {}, "existing folder, got no/such"),
         (dict(source="mnist", data_dir=__file__), {}, "existing folder, got /"),
@@ -207,8 +247,8 @@ def test_an_epoch_takes_every_image_once_in_its_own_order():
         (
             dict(),
             dict(num_classes=7),
-            "num_classes must be that of the images of digits, 10, got 7; pass"
-            " --model.num-classes 10",
+            "num_classes must be that of the images of digits, 10, got 7; set"
+            " model.num_classes to 10",
         ),
     ],
 )

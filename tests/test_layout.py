@@ -10,29 +10,56 @@ PACKAGE = Path(__file__).parents[1] / "pixelcnn_jax"
 ALLOWED = {
     "errors": set(),
     "masks": set(),
-    "images": set(),
+    "files": set(),
+    "units": set(),
+    "keys": set(),
     "params": set(),
+    "devices": set(),
+    "pictures": {"files"},
     "config": {"errors"},
     "distributions": {"config", "errors"},
     "data": {"config", "errors"},
-    "devices": set(),
     "layers": {"masks", "errors"},
-    "models": {"layers", "distributions", "config", "masks", "errors"},
-    "checkpoints": {"models", "config", "params", "errors"},
-    "likelihood": {"devices", "errors"},
-    "sampling": {"devices", "layers", "likelihood", "errors"},
+    "models": {
+        "layers",
+        "distributions",
+        "config",
+        "masks",
+        "params",
+        "keys",
+        "errors",
+    },
+    "walk": {"models", "layers", "distributions", "config", "errors"},
+    "likelihood": {"models", "devices", "units", "errors"},
+    "sampling": {"walk", "models", "layers", "devices", "keys", "errors"},
+    "runs": {"models", "config", "params", "files", "errors"},
     "training": {
         "data",
         "likelihood",
         "sampling",
-        "images",
-        "checkpoints",
+        "pictures",
+        "runs",
+        "models",
         "config",
         "devices",
         "params",
+        "keys",
+        "units",
+        "files",
         "errors",
     },
-    "cli": {"errors"},
+    "commands": {
+        "config",
+        "data",
+        "files",
+        "likelihood",
+        "pictures",
+        "runs",
+        "sampling",
+        "training",
+        "errors",
+    },
+    "__main__": {"commands"},
 }
 """What each part of the package may import of the package, besides itself."""
 
@@ -68,8 +95,42 @@ def test_every_part_has_its_rule():
     assert parts - {"__init__"} == set(ALLOWED)
 
 
+GENERAL = {"walk", "sampling", "likelihood", "training", "commands", "runs"}
+"""Parts that know models only as `PixelModel`."""
+
+
+@pytest.mark.parametrize("part", sorted(GENERAL))
+def test_what_serves_all_models_names_none(part: str):
+    place = PACKAGE / part
+    files = list(place.rglob("*.py")) if place.is_dir() else [PACKAGE / f"{part}.py"]
+    from pixelcnn_jax.models.build import MODELS
+
+    particular = {model.__name__ for model in MODELS.values()}
+    for path in files:
+        names = {
+            node.id
+            for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, ast.Name)
+        }
+        assert not names & particular, path
+
+
 def test_public_names_are_documented():
+    import dataclasses
+
     import pixelcnn_jax as pj
 
     for name in pj.__all__:
-        assert (getattr(pj, name).__doc__ or "").strip(), name
+        public = getattr(pj, name)
+        text = (public.__doc__ or "").strip()
+        # A dataclass or a named tuple without a docstring gets its signature from
+        # Python.
+        made_up = dataclasses.is_dataclass(public) or hasattr(public, "_fields")
+        assert text and not (made_up and text.startswith(f"{public.__name__}(")), name
+
+
+def test_no_two_files_share_a_name():
+    """Within the package, but for what each folder has: a name has one meaning."""
+    names = [path.stem for path in PACKAGE.rglob("*.py")]
+    shared = {name for name in names if names.count(name) > 1}
+    assert shared <= {"__init__", "base", "sample", "train", "evaluate"}

@@ -12,6 +12,7 @@ from flax import nnx
 import pixelcnn_jax as pj
 from pixelcnn_jax.likelihood import evaluate, evaluate_marginal
 from tests.conftest import random_images, tiny_model
+from tests.family import each_model, small_member
 
 
 def all_images(model) -> np.ndarray:
@@ -22,21 +23,9 @@ def all_images(model) -> np.ndarray:
     return np.array(list(levels), np.int32).reshape(-1, *shape)
 
 
-@pytest.mark.parametrize(
-    "shape",
-    [
-        dict(height=2, width=2, levels=2),
-        dict(height=1, width=3, levels=4),
-        dict(height=1, width=2, levels=3, channels=3, features=12),
-        dict(height=1, width=2, levels=6, channels=2, distribution="logistic_mixture"),
-        dict(height=2, width=2, levels=2, num_classes=2),
-        dict(gated=True, height=2, width=2, levels=2),
-        dict(gated=True, height=1, width=2, levels=3, channels=3, num_classes=2),
-        dict(gated=True, height=2, width=2, levels=4, distribution="logistic_mixture"),
-    ],
-)
-def test_probabilities_of_all_images_sum_to_one(shape: dict):
-    model = tiny_model(**shape)
+@each_model
+def test_probabilities_of_all_images_sum_to_one(name: str):
+    model = small_member(name)
     every = all_images(model)
     for label in range(max(1, model.config.num_classes)):
         labels = np.full(len(every), label) if model.config.num_classes else None
@@ -128,6 +117,8 @@ def test_log_prob_has_gradients_and_works_inside_jit():
         (np.zeros((2, 6, 5, 1)), "integer levels, got float64"),
         (np.full((2, 6, 5, 1), 4), "0 to 3, got 4 to 4"),
         (np.full((2, 6, 5, 1), -1), "0 to 3, got -1 to -1"),
+        (jnp.full((2, 6, 5, 1), 7), "0 to 3, got 7 to 7"),
+        ([[1]], "must be an array, got list"),
     ],
 )
 def test_wrong_images_are_refused(images: np.ndarray, message: str):

@@ -1,6 +1,6 @@
 """Samples have the model's law, and every way to draw them draws the same images."""
 
-import gc
+import threading
 
 import jax
 import jax.export
@@ -11,30 +11,23 @@ from flax import nnx
 from scipy import stats
 
 import pixelcnn_jax as pj
-from pixelcnn_jax import devices, sampling
+from pixelcnn_jax import keys, sampling
+from pixelcnn_jax.layers import Conditions, Spec
 from pixelcnn_jax.models import PixelCNN
+from pixelcnn_jax.walk import Order
 from tests.conftest import some_labels, tiny_model
+from tests.family import each_model, member, small_member
 from tests.hlo import copies_in_loops
 from tests.test_likelihood import all_images
 
 KEY = jax.random.key(7)
-SHAPES = [
-    dict(),
-    dict(height=3, width=8, first_kernel_size=7, kernel_size=5),
-    dict(height=7, width=3, first_kernel_size=3, kernel_size=1, num_blocks=1),
-    dict(height=4, width=4, channels=3, features=12, levels=5),
-    dict(num_classes=3),
-    dict(channels=2, distribution="logistic_mixture", levels=16, kernel_size=5),
-    dict(gated=True, height=5, width=9),
-    dict(gated=True, channels=3, num_classes=2, height=4, width=4),
-    dict(gated=True, channels=3, distribution="logistic_mixture", levels=16),
-    dict(gated=True, kernel_size=1, num_layers=1, height=3),
-]
+METHODS = [m for m in sampling.METHODS if m != "auto"]
+each_method = pytest.mark.parametrize("method", METHODS)
 
 
-def methods_of(model) -> list[str]:
+def methods_of(model) -> list[sampling.Method]:
     possible = model.wavefront_lag is not None
-    return [m for m in sampling.METHODS if possible or m != "wavefront"]
+    return [m for m in METHODS if possible or m != "wavefront"]
 
 
 def assert_same_images(model, a, b, temperature: float = 1.0) -> None:
@@ -52,16 +45,16 @@ def assert_same_images(model, a, b, temperature: float = 1.0) -> None:
         assert best[-1] - best[-2] < 1e-4, f"image {n} differs without a tie"
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-def test_all_methods_draw_the_same_images(shape: dict):
-    model = tiny_model(**shape)
+@each_model
+def test_all_methods_draw_the_same_images(name: str):
+    model = member(name)
     labels, c = some_labels(model, 17), model.config
     for temperature in (1.0, 0.7):
         drawn = {
             method: pj.sample(
                 model, KEY, 17, temperature=temperature, labels=labels, method=method
             )
-            for method in methods_of(model)
+            for method in (*methods_of(model), "auto")
         }
         assert drawn["full"].shape == (17, c.height, c.width, c.channels)
         assert drawn["full"].dtype == jnp.int32
@@ -89,21 +82,43 @@ def test_the_lag_is_as_short_as_it_can_be(
     keys_B = sampling.image_keys(KEY, jnp.arange(24))
 
     def draw(method):  # a new function each time: compiled anew, with the lag of now
-        return jax.jit(lambda: method(model, keys_B, None, 1.0))()
+        return jax.jit(lambda: sampling.draw_batch(model, method, keys_B, None, 1.0))()
 
-    expected = draw(sampling.draw_cached)
+    expected = draw("cached")
     lag = model.wavefront_lag
-    assert_same_images(model, expected, draw(sampling.draw_wavefront))
+    assert lag is not None
+    assert_same_images(model, expected, draw("wavefront"))
     monkeypatch.setattr(PixelCNN, "wavefront_lag", lag - 1)
-    assert (draw(sampling.draw_wavefront) != expected).mean() > 0.01
+    assert (draw("wavefront") != expected).mean() > 0.01
 
 
 def test_a_wavefront_takes_few_steps():
     """76 steps instead of 256 for the book's network."""
     model = pj.build_model(pj.PixelCNNConfig(features=2, num_blocks=1))
     keys_B = sampling.image_keys(KEY, jnp.arange(1))
-    text = str(jax.make_jaxpr(sampling.draw_wavefront)(model, keys_B, None, 1.0))
-    assert "length=76" in text
+    draw = lambda: sampling.draw_batch(model, "wavefront", keys_B, None, 1.0)  # noqa: E731
+    assert "length=76" in str(jax.make_jaxpr(draw)())
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "lag"),
+    [(4, 5, None), (1, 1, 1), (6, 5, 2), (4, 32, 4), (3, 9, 4), (9, 2, 3), (5, 1, 2)],
+)
+def test_an_order_visits_every_position_in_its_turn_once(height, width, lag):
+    order = Order(height, width, lag)
+    steps = np.full((height, width), -1)
+    for step in range(order.num_steps):
+        front, in_turn = order.front(jnp.int32(step))
+        assert len(front.rows_F) == order.front_size
+        positions = set()
+        for row, column, turn in zip(*front, in_turn, strict=True):
+            assert 0 <= row < height and 0 <= column < width
+            if turn:
+                positions.add((int(row), int(column)))
+        for place in positions:
+            assert steps[place] == -1
+            steps[place] = step
+    assert (steps == order.step_of_positions()).all()
 
 
 @pytest.mark.parametrize("number", [1, 2])
@@ -117,18 +132,12 @@ def test_images_do_not_depend_on_the_devices(number: int, monkeypatch):
     assert len(images.devices()) == 1  # ready for the model, wherever it was drawn
 
 
-def test_auto_takes_the_wavefront_for_few_images_and_models_that_have_one():
+def test_auto_picks_the_wavefront_for_few_images_and_models_that_have_one():
     few = sampling.WAVEFRONT_IMAGES
-    plain, gated = tiny_model(), tiny_model(gated=True)
-    chosen = [
-        sampling._plan(model, count, count, "auto", 1).draw
-        for model, count in ((plain, few), (plain, few + 1), (gated, 1))
-    ]
-    assert chosen == [
-        sampling.draw_wavefront,
-        sampling.draw_cached,
-        sampling.draw_cached,
-    ]
+    plain, gated = member("book"), member("gated")
+    assert sampling.choose_method(plain, "auto", few) == "wavefront"
+    assert sampling.choose_method(plain, "auto", few + 1) == "cached"
+    assert sampling.choose_method(gated, "auto", 1) == "cached"
 
 
 def test_labels_decide_what_is_drawn():
@@ -139,20 +148,35 @@ def test_labels_decide_what_is_drawn():
     assert (mixed[::2] == zeros[::2]).all() and (mixed[1::2] == ones[1::2]).all()
 
 
-@pytest.mark.parametrize("method", sampling.METHODS)
-def test_frequencies_of_all_tiny_images_are_the_models(method: sampling.Method):
-    model = tiny_model(height=2, width=2, levels=2)
-    every = all_images(model)
-    expected = np.exp(np.asarray(pj.log_prob(model, every), np.float64))
-    count = 20_000
-    images = np.asarray(pj.sample(model, KEY, count, method=method))
-    code = images.reshape(count, 4) @ (8, 4, 2, 1)
-    observed = np.bincount(code, minlength=16)
+def frequencies(model, count: int, method: sampling.Method) -> np.ndarray:
+    """How often each image of `all_images` is drawn, of the first class if any."""
+    labels = np.zeros(count, int) if model.config.num_classes else None
+    images = np.asarray(pj.sample(model, KEY, count, method=method, labels=labels))
+    dims = images[0].size
+    code = images.reshape(count, dims) @ 2 ** np.arange(dims)[::-1]
+    return np.bincount(code, minlength=2**dims)
+
+
+def assert_has_the_law(model, method: sampling.Method) -> None:
+    every, count = all_images(model), 20_000
+    labels = np.zeros(len(every), int) if model.config.num_classes else None
+    expected = np.exp(np.asarray(pj.log_prob(model, every, labels), np.float64))
+    observed = frequencies(model, count, method)
     _, p = stats.chisquare(observed, expected / expected.sum() * count)
     assert p > 0.001
 
 
-@pytest.mark.parametrize("method", sampling.METHODS)
+@each_method
+def test_frequencies_of_all_tiny_images_are_the_models(method: sampling.Method):
+    assert_has_the_law(tiny_model(height=2, width=2, levels=2), method)
+
+
+@each_model
+def test_every_member_samples_its_own_law(name: str):
+    assert_has_the_law(small_member(name), "cached")
+
+
+@each_method
 @pytest.mark.parametrize("batch_size", [1, 4, 11, 50])
 def test_images_do_not_depend_on_the_batch_size(
     method: sampling.Method, batch_size: int
@@ -163,7 +187,7 @@ def test_images_do_not_depend_on_the_batch_size(
     assert_same_images(model, expected, images)
 
 
-@pytest.mark.parametrize("method", sampling.METHODS)
+@each_method
 def test_more_images_begin_with_the_same_ones(method: sampling.Method):
     model = tiny_model()
     few = pj.sample(model, KEY, 3, method=method)
@@ -171,7 +195,7 @@ def test_more_images_begin_with_the_same_ones(method: sampling.Method):
     assert_same_images(model, few, many[:3])
 
 
-@pytest.mark.parametrize("method", sampling.METHODS)
+@each_method
 def test_calls_agree_and_do_not_trace_again(method: sampling.Method, monkeypatch):
     model = tiny_model()
     first = pj.sample(model, KEY, 5, method=method)
@@ -190,7 +214,7 @@ def test_other_keys_draw_other_images():
     assert (a[0] != a[1]).any()
 
 
-@pytest.mark.parametrize("method", sampling.METHODS)
+@each_method
 def test_temperature_zero_takes_the_likeliest_level(method: sampling.Method):
     model = tiny_model()
     images = pj.sample(model, KEY, 2, temperature=0, method=method)
@@ -210,7 +234,7 @@ def test_temperature_divides_the_logits():
         assert p > 0.001
 
 
-@pytest.mark.parametrize("method", sampling.METHODS)
+@each_method
 def test_works_inside_jit(method: sampling.Method):
     model = tiny_model()
     graph, params = nnx.split(model)
@@ -238,21 +262,62 @@ def test_old_keys_are_keys_too():
     assert (drawn == pj.sample(model, KEY, 4)).all()
 
 
-def test_parameters_are_copied_to_the_devices_once(monkeypatch):
-    model, copies = nnx.clone(tiny_model()), devices._Copies()
-    monkeypatch.setattr(devices, "_copies", copies)
-    first = pj.sample(model, KEY, 4)
-    kept = copies._copies
-    pj.sample(model, KEY, 4)
-    assert copies._copies is kept and kept
+def test_a_sampler_puts_its_weights_on_the_devices_once():
+    model = nnx.clone(tiny_model())
+    sampler = pj.Sampler(model)
+    first = sampler(KEY, 4)
+    mesh = sampler._params.mesh(4)
+    placed = sampler._params.on(mesh)
+    assert sampler._params.on(mesh) is placed
+    assert len(jax.tree.leaves(placed)[0].devices()) == 2
     model.last.bias[...] = model.last.bias[...].at[0].set(50.0)
+    assert (sampler(KEY, 4) == first).all()  # its own weights
     assert (pj.sample(model, KEY, 4) == 0).all() and (first != 0).any()
-    del model, kept
-    gc.collect()
-    assert not copies._copies
 
 
-@pytest.mark.parametrize("method", sampling.METHODS)
+def test_two_models_in_two_threads_keep_their_weights():
+    models = [tiny_model(seed=seed) for seed in (0, 1)]
+    expected = [np.asarray(pj.sample(model, KEY, 4)) for model in models]
+    wrong = []
+
+    def draw(model, images):
+        for _ in range(40):
+            if (np.asarray(pj.sample(model, KEY, 4)) != images).any():
+                wrong.append(model)
+
+    pairs = zip(models, expected, strict=True)
+    threads = [threading.Thread(target=draw, args=pair) for pair in pairs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+@pytest.mark.parametrize("implementation", ["rbg", "unsafe_rbg"])
+def test_keys_of_other_implementations_keep_the_promise(implementation: str):
+    model = tiny_model()
+    key = jax.random.key(3, impl=implementation)
+    expected = pj.sample(model, key, 6, method="full")
+    for batch_size in (1, 4):
+        images = pj.sample(model, key, 6, method="cached", batch_size=batch_size)
+        assert_same_images(model, expected, images)
+    other = pj.sample(model, jax.random.key(4, impl=implementation), 6)
+    assert (other != expected).any()
+    assert keys.as_threefry(key) != keys.as_threefry(jax.random.key(3))
+
+
+@each_method
+def test_works_without_jit(method: sampling.Method):
+    model = tiny_model(height=2, width=3)
+    expected = pj.sample(model, KEY, 2, method=method)
+    with jax.disable_jit():
+        keys_B = sampling.image_keys(KEY, jnp.arange(2))
+        drawn = sampling.draw_batch(model, method, keys_B, None, 1.0)
+    assert_same_images(model, expected, drawn)
+
+
+@each_method
 def test_lowers_for_cpu_gpu_and_tpu(method: sampling.Method):
     model = tiny_model()
     graph, params = nnx.split(model)
@@ -269,34 +334,38 @@ def test_lowers_for_cpu_gpu_and_tpu(method: sampling.Method):
     assert "while" in program.mlir_module()
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-def test_the_compiled_loop_copies_no_cache(shape: dict):
-    model = tiny_model(**shape)
+@each_model
+def test_the_compiled_loop_copies_no_cache(name: str):
+    model = member(name)
     graph, params = nnx.split(model)
     labels, c = some_labels(model, 6), model.config
+    conditions = Conditions(None if labels is None else jnp.asarray(labels))
     for method in methods_of(model)[1:]:
-        job = sampling._plan(model, 6, 6, method, 1)
+        job = sampling.Job(6, 1, 6, method)
         arguments = (graph, job, None, params, KEY, 1.0, labels)
         text = sampling._sample.lower(*arguments).compile().as_text()
-        front = min(c.height, -(-c.width // 2))
-        spans = (1,) if method == "cached" else range(1, front + 1)
-        shapes = [
-            cache.shape
-            for span in spans
-            for cache in jax.tree.leaves(model.init_caches(6, c.width, labels, span))
-        ]
+        lag = model.wavefront_lag if method == "wavefront" else None
+        order = Order(c.height, c.width, lag)
+        spec = Spec(6, c.height, c.width, order.front_size, conditions)
+        caches = jax.tree.leaves(model.init_caches(spec).layers)
+        rings = [cache.shape for cache in caches if cache.ndim == 4]
         assert text.count("while(") >= 1
-        assert copies_in_loops(text, shapes, innermost=True) == [], method
-        # Those of one row are filled with zeros a row, which takes a copy.
-        rings = [shape for shape in shapes if len(shape) == 4]
         assert copies_in_loops(text, rings) == [], method
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (dict(num_images=0), "num_images must be at least 1, got 0"),
-        (dict(num_images=2, batch_size=0), "batch_size must be at least 1, got 0"),
+        (dict(num_images=0), "num_images must be an integer of at least 1.*, got 0"),
+        (dict(num_images=2.0), "got 2.0"),
+        (dict(num_images=True), "got True"),
+        (dict(num_images=2**31), "below 2\\*\\*31, got 2147483648"),
+        (dict(num_images=2, temperature=[1.0]), r"got \[1.0\]"),
+        (dict(num_images=2, temperature=np.ones(4)), "must be a number"),
+        (
+            dict(num_images=2, batch_size=0),
+            "batch_size must be an integer of at least 1.*got 0",
+        ),
         (dict(num_images=2, temperature=-1.0), "at least 0, got -1.0"),
         (dict(num_images=2, temperature=float("nan")), "got nan"),
         (dict(num_images=2, temperature=float("inf")), "got inf"),
@@ -309,6 +378,14 @@ def test_wrong_arguments_are_refused(arguments: dict, message: str):
         pj.sample(tiny_model(), KEY, **arguments)
 
 
+@pytest.mark.parametrize("key", [0, None, np.zeros((3, 2), np.uint32)])
+def test_what_is_no_key_is_refused(key):
+    with pytest.raises(pj.UserError, match="must be one key of jax.random.key, got"):
+        pj.sample(tiny_model(), key, 2)
+    with pytest.raises(pj.UserError, match="must be one key"):
+        pj.sample(tiny_model(), jax.random.split(KEY, 2), 2)
+
+
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
@@ -317,6 +394,7 @@ def test_wrong_arguments_are_refused(arguments: dict, message: str):
         (np.zeros(2), "got float64"),
         ([0, 1], "must be an array, got list"),
         (np.array([0, 3]), "must lie in 0 to 2, got 0 to 3"),
+        (jnp.array([-1, 0]), "must lie in 0 to 2, got -1 to 0"),
     ],
 )
 def test_wrong_labels_are_refused(labels, message: str):

@@ -4,6 +4,7 @@ import dataclasses
 import os
 import signal
 import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import jax
@@ -13,12 +14,16 @@ import optax
 import pytest
 
 import pixelcnn_jax as pj
-from pixelcnn_jax import checkpoints, data
+from pixelcnn_jax import data, keys, pictures
 from pixelcnn_jax.config import DataConfig, TrainingConfig
 from pixelcnn_jax.layers import ImagePass
 from pixelcnn_jax.params import from_params, to_params
-from pixelcnn_jax.training import Trainer, TrainState, loop
+from pixelcnn_jax.runs import Run, tables
+from pixelcnn_jax.runs.checkpoints import Checkpoints
+from pixelcnn_jax.training import Trainer, TrainState, feed, keeping, loop, reports
+from pixelcnn_jax.training.feed import Batches, Resident, SentAhead
 from pixelcnn_jax.training.optimizer import learning_rate, make_optimizer
+from pixelcnn_jax.training.update import Randomness, Updates
 from tests.conftest import random_images, tiny_model, with_training
 
 
@@ -26,16 +31,57 @@ def arrays(state: TrainState) -> list[np.ndarray]:
     return [np.asarray(leaf) for leaf in jax.tree.leaves(state)]
 
 
+@pytest.fixture(autouse=True, scope="module")
+def compiled_once(tmp_path_factory) -> Iterator[None]:
+    """Most tests train the same small networks: compile each program once."""
+    names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
+    old = {name: getattr(jax.config, name) for name in names}
+    jax.config.update(names[0], str(tmp_path_factory.mktemp("cache")))
+    jax.config.update(names[1], 0.0)
+    yield
+    for name, value in old.items():
+        jax.config.update(name, value)
+
+
+def make_tiny_config(workdir: Path) -> pj.Config:
+    """A run on the digits that takes seconds."""
+    return pj.Config(
+        workdir=str(workdir),
+        model=pj.PixelCNNConfig.tiny(height=5, width=6),
+        data=DataConfig(validation_images=1300),
+        training=TrainingConfig(epochs=2, batch_size=48, learning_rate=3e-3),
+    )
+
+
+@pytest.fixture
+def tiny_config(tmp_path: Path) -> pj.Config:
+    return make_tiny_config(tmp_path / "run")
+
+
+def make_trainer(
+    model,
+    config: TrainingConfig,
+    images: np.ndarray,
+    labels: np.ndarray | None = None,
+    devices: Sequence[object] | None = None,
+    **options,
+) -> Trainer:
+    images = data.ImageSet(images, labels)
+    return Trainer(model, config, images, devices=devices, **options)
+
+
 def run_epoch(trainer: Trainer, state: TrainState, epoch: int = 0) -> TrainState:
-    order = data.batch_order(0, epoch, trainer.num_images, trainer.config.batch_size)
-    return trainer.run(state, trainer.put_order(order), 0, trainer.batches)
+    state, made = trainer.run(state, epoch, 0, trainer.batches)
+    assert made == trainer.batches
+    return state
 
 
 def test_an_update_is_adam_on_the_mean_cross_entropy():
     """Against the plain definition: one batch, one device, no microbatches."""
     model = tiny_model()
     images = random_images(model, 8)
-    trainer = Trainer(model, TrainingConfig(batch_size=8, learning_rate=1e-3), images)
+    config = TrainingConfig(batch_size=8, learning_rate=1e-3)
+    trainer = make_trainer(model, config, images)
     state = run_epoch(trainer, trainer.init())
 
     graph, params = to_params(model)
@@ -62,7 +108,7 @@ def test_gradients_do_not_depend_on_microbatches_or_devices(microbatch, devices)
     config = TrainingConfig(batch_size=8, learning_rate=1e-3)
 
     def moments(config, devices):
-        trainer = Trainer(model, config, images, jax.devices()[:devices])
+        trainer = make_trainer(model, config, images, devices=jax.devices()[:devices])
         state = run_epoch(trainer, trainer.init())
         return state.opt_state[0].mu, float(state.epoch_nats)
 
@@ -79,24 +125,24 @@ def test_gradients_do_not_depend_on_microbatches_or_devices(microbatch, devices)
 def test_updates_per_call_change_no_bit():
     model = tiny_model()
     images = random_images(model, 24)
-    trainer = Trainer(model, TrainingConfig(batch_size=4), images)
-    order = trainer.put_order(data.batch_order(0, 0, 24, 4))
-    at_once = trainer.run(trainer.init(), order, 0, 6)
+    trainer = make_trainer(model, TrainingConfig(batch_size=4), images)
+    at_once, _ = trainer.run(trainer.init(), 0, 0, 6)
     apart = trainer.init()
     for start, count in ((0, 1), (1, 3), (4, 2)):
-        apart = trainer.run(apart, order, start, count)
+        apart, made = trainer.run(apart, 0, start, count)
+        assert made == count
     for a, b in zip(arrays(at_once), arrays(apart), strict=True):
         assert (a == b).all()
 
 
 def test_padding_of_a_batch_has_no_weight():
-    """Five images in batches of four: the second update sees one image alone."""
+    """Five images in batches of four: the second update sees only one image."""
     model = tiny_model()
     images = random_images(model, 5)
-    trainer = Trainer(model, TrainingConfig(batch_size=4), images)
-    order = np.array([[4, -1, -1, -1]], np.int32)
-    state = trainer.run(trainer.init(), trainer.put_order(order), 0, 1)
-    expected = -float(pj.log_prob(model, images[4:]).sum())
+    trainer = make_trainer(model, TrainingConfig(batch_size=4), images)
+    state, _ = trainer.run(trainer.init(), 0, 1, 1)
+    last = data.batch_order(0, 0, 5, 4)[1, 0]
+    expected = -float(pj.log_prob(model, images[last : last + 1]).sum())
     assert float(state.epoch_nats) == pytest.approx(expected, rel=1e-5)
 
 
@@ -104,7 +150,7 @@ def test_a_model_learns():
     model = pj.build_model(pj.PixelCNNConfig.tiny())
     images = np.full((32, 6, 5, 1), 2)
     images[::2] = 1
-    trainer = Trainer(
+    trainer = make_trainer(
         model, TrainingConfig(batch_size=16, learning_rate=1e-2, epochs=150), images
     )
     state = trainer.init()
@@ -125,6 +171,25 @@ def test_learning_rate_follows_its_schedule():
     warm = dataclasses.replace(config, schedule="cosine", warmup_steps=4)
     rates = [float(learning_rate(warm, 8)(step)) for step in (0, 1, 3, 4, 6, 8)]
     assert rates == pytest.approx([0.0, 0.025, 0.075, 0.1, 0.05, 0.0])
+
+
+def test_the_learning_rate_decays_by_its_factor_per_update():
+    config = TrainingConfig(learning_rate=0.1, learning_rate_decay=0.999995)
+    rates = [float(learning_rate(config, 8)(step)) for step in (0, 1, 200_000)]
+    assert rates == pytest.approx([0.1, 0.1 * 0.999995, 0.1 * 0.999995**200_000])
+    both = dataclasses.replace(config, schedule="cosine", learning_rate_decay=0.5)
+    assert float(learning_rate(both, 8)(4)) == pytest.approx(0.05 * 0.5**4)
+
+
+def test_adams_decays_are_those_of_the_config():
+    optimizer = make_optimizer(TrainingConfig(beta1=0.75, beta2=0.5), 1)
+    params = {"kernel": jnp.zeros(2)}
+    _, state = optimizer.update(
+        {"kernel": jnp.full(2, 2.0)}, optimizer.init(params), params
+    )
+    mean, square = (optax.tree_utils.tree_get(state, x) for x in ("mu", "nu"))
+    assert mean["kernel"].tolist() == [0.5, 0.5]
+    assert square["kernel"].tolist() == [2.0, 2.0]
 
 
 def test_weight_decay_leaves_biases_alone():
@@ -152,36 +217,37 @@ def test_the_running_mean_has_its_closed_form():
     model = tiny_model()
     images = random_images(model, 12)
     config = TrainingConfig(batch_size=4, ema_decay=0.25, learning_rate=1e-2)
-    trainer = Trainer(model, config, images)
-    order = trainer.put_order(data.batch_order(0, 0, 12, 4))
+    trainer = make_trainer(model, config, images)
     state = trainer.init()
     weights = [jax.tree.map(np.asarray, state.params)]
     for step in range(3):
-        state = trainer.run(state, order, step, 1)
+        state, _ = trainer.run(state, 0, step, 1)
         weights.append(jax.tree.map(np.asarray, state.params))
     # Decays 1/10, 2/11, 3/12 of the warm-up, of which 3/12 is the decay asked for.
     shares = [0.1, 2 / 11, 0.25]
-    for name, mean in state.average.items():
+    for name, mean in state.ema_params.items():
         expected = weights[0][name]
         for share, new in zip(shares, weights[1:], strict=True):
             expected = share * expected + (1 - share) * new[name]
         np.testing.assert_allclose(mean, expected, atol=1e-6)
     assert trainer.model(state).last.bias[...].tolist() == pytest.approx(
-        state.average["last.bias"].tolist()
+        state.ema_params["last.bias"].tolist()
     )
 
 
-def test_streamed_images_give_the_bits_of_resident_ones():
+def test_images_sent_ahead_give_the_bits_of_resident_ones(monkeypatch):
     model = tiny_model(num_classes=3, dropout=0.3)
     images, labels = random_images(model, 23), np.arange(23) % 3
     config = TrainingConfig(batch_size=4, microbatch_size=1)
     ends = []
-    for resident in (True, False):
-        trainer = Trainer(model, config, images, labels=labels, resident=resident)
-        order = trainer.put_order(data.batch_order(0, 0, 23, 4))
-        state = trainer.init()
-        for start, count in ((0, 2), (2, 2), (4, 1), (5, 1)):
-            state = trainer.run(state, order, start, count)
+    monkeypatch.setattr(feed, "SENT_BYTES", 2 * 4 * images[0].nbytes)
+    for kind in (Resident, SentAhead):
+        trainer = make_trainer(model, config, images, labels, feed=kind)
+        state, start = trainer.init(), 0
+        while start < trainer.batches:
+            state, made = trainer.run(state, 0, start, 2)
+            assert made == 2
+            start += made
         ends.append(arrays(state))
     for a, b in zip(*ends, strict=True):
         assert (a == b).all()
@@ -193,23 +259,22 @@ def test_dropout_does_not_depend_on_microbatches_or_devices():
     found = []
     for microbatch, devices in ((8, 1), (1, 2)):
         config = TrainingConfig(batch_size=8, microbatch_size=microbatch)
-        trainer = Trainer(model, config, images, jax.devices()[:devices])
+        trainer = make_trainer(model, config, images, devices=jax.devices()[:devices])
         found.append(float(run_epoch(trainer, trainer.init()).epoch_nats))
     assert found[0] == pytest.approx(found[1], rel=1e-5)
     without = -float(pj.log_prob(model, images).sum())
     assert abs(found[0] - without) > 1e-2
-    other = Trainer(model, config, images, seed=1)
+    other = make_trainer(model, config, images, seed=1)
     assert float(run_epoch(other, other.init()).epoch_nats) != found[1]
 
 
 def test_every_step_drops_other_features():
     model = tiny_model(dropout=0.4)
     config = TrainingConfig(batch_size=4, learning_rate=1e-30)
-    trainer = Trainer(model, config, random_images(model, 4))
-    order = trainer.put_order(np.arange(4, dtype=np.int32)[None])
+    trainer = make_trainer(model, config, random_images(model, 4))
     state, totals = trainer.init(), [0.0]
     for _ in range(2):
-        state = trainer.run(state, order, 0, 1)
+        state = run_epoch(trainer, state)
         totals.append(float(state.epoch_nats))
     assert abs((totals[2] - totals[1]) - (totals[1] - totals[0])) > 1e-3
 
@@ -224,37 +289,136 @@ def test_dropout_keeps_the_mean():
 
 
 def test_dynamic_binarisation_draws_each_visit_anew():
-    model = tiny_model(levels=2)
-    brightness = np.full((8, 6, 5, 1), 64, np.uint8)
-    trainer = Trainer(model, TrainingConfig(batch_size=8), brightness, dynamic=True)
-    keys = [jax.random.key(seed) for seed in (0, 1)]
-    index = jnp.arange(8)
-    first, second = (trainer._prepare(key, brightness, index)[0] for key in keys)
+    brightness = np.full((400, 6, 5, 1), 64, np.uint8)
+    index = jnp.arange(400)
+    draw = Randomness(0, dropout=False, brightness=True).levels
+    first, second = (draw(brightness, jnp.int32(step), index) for step in (0, 1))
     assert set(np.unique(first).tolist()) == {0, 1} and (first != second).any()
-    many = np.full((400, 6, 5, 1), 64, np.uint8)
-    drawn, _ = trainer._prepare(keys[0], many, jnp.arange(400))
-    assert float(drawn.mean()) == pytest.approx(64 / 255, abs=0.01)
+    assert (first[0] != first[1]).any()
+    assert float(first.mean()) == pytest.approx(64 / 255, abs=0.01)
     for value in (0, 255):  # black and white stay what they are
-        drawn, _ = trainer._prepare(keys[0], np.full_like(many, value), jnp.arange(400))
+        drawn = draw(np.full_like(brightness, value), jnp.int32(0), index)
         assert (np.asarray(drawn) == value // 255).all()
-    assert np.isfinite(float(run_epoch(trainer, trainer.init()).epoch_nats))
+
+
+def test_training_on_brightness_learns_from_the_levels_drawn():
+    model = tiny_model(levels=2)
+    images = np.full((8, 6, 5, 1), 64, np.uint8)
+    bright = data.ImageSet(images, brightness=True)
+    trainer = Trainer(model, TrainingConfig(batch_size=8), bright, seed=5)
+    found = float(run_epoch(trainer, trainer.init()).epoch_nats)
+    randomness = Randomness(5, dropout=False, brightness=True)
+    levels = randomness.levels(images, jnp.int32(0), jnp.arange(8))
+    expected = -float(pj.log_prob(model, levels).sum())
+    assert found == pytest.approx(expected, rel=1e-5)
+
+
+def test_dropout_and_binarisation_share_no_noise():
+    randomness, at = Randomness(0, True, True), (jnp.int32(3), jnp.arange(5))
+    dropped = randomness.keys(keys.Purpose.DROPOUT, *at)
+    drawn = randomness.keys(keys.Purpose.BINARISATION, *at)
+    words = [jax.random.key_data(x).tolist() for x in (*dropped, *drawn)]
+    assert len({tuple(x) for x in words}) == 10
 
 
 def test_bfloat16_keeps_parameters_and_logits_float32():
     images = random_images(tiny_model(), 8)
-    exact, rough = (
-        tiny_model(dtype=dtype, gated=gated)
-        for dtype, gated in (("float32", False), ("bfloat16", False))
-    )
+    exact, rough = (tiny_model(dtype=dtype) for dtype in ("float32", "bfloat16"))
     assert rough(images).dtype == jnp.float32
     bits = [float(pj.bits_per_dim(m, images).mean()) for m in (exact, rough)]
     assert bits[0] == pytest.approx(bits[1], abs=0.02) and bits[0] != bits[1]
-    trainer = Trainer(rough, TrainingConfig(batch_size=8), images)
+    trainer = make_trainer(rough, TrainingConfig(batch_size=8), images)
     state = run_epoch(trainer, trainer.init())
     assert {x.dtype.name for x in state.params.values()} == {"float32"}
     gated = tiny_model(dtype="bfloat16", gated=True)
     drawn = pj.sample(gated, jax.random.key(0), 3)
     assert gated(drawn).dtype == jnp.float32
+
+
+# --- arrays in memory
+
+
+def tiny_fit(model: pj.PixelCNNConfig, **training) -> pj.Config:
+    return pj.Config(model=model, training=TrainingConfig(**training))
+
+
+def test_fit_trains_on_arrays_and_writes_nothing(tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    images = np.full((32, 6, 5, 1), 2)
+    images[::2] = 1
+    config = tiny_fit(
+        pj.PixelCNNConfig.tiny(), batch_size=16, learning_rate=1e-2, epochs=60
+    )
+    model, history = pj.fit(config, images, images[:2])
+    assert [row.epoch for row in history] == list(range(1, 61))
+    assert history[-1].step == 120
+    assert history[-1].train_bits_per_dim < 0.1 < history[0].train_bits_per_dim
+    found = float(pj.bits_per_dim(model, images[:2]).mean())
+    assert history[-1].validation_bits_per_dim == pytest.approx(found, abs=1e-5)
+    assert not list(tmp_path.iterdir())
+
+
+def test_fit_in_a_folder_is_a_run_that_goes_on(tmp_path: Path):
+    images, labels = random_images(tiny_model(), 20), np.arange(20) % 3
+    config = tiny_fit(
+        pj.PixelCNNConfig.tiny(num_classes=3, dropout=0.2), batch_size=8, epochs=2
+    )
+    parts = {"labels": labels[:16], "validation_labels": labels[16:]}
+
+    def fit(config: pj.Config, folder: str) -> pj.Fit:
+        place = tmp_path / folder
+        return pj.fit(config, images[:16], images[16:], workdir=place, **parts)
+
+    whole = fit(config, "whole")
+    fit(with_training(config, epochs=1), "apart")
+    apart = fit(config, "apart")
+    assert apart.history == whole.history == Run(tmp_path / "apart").rows()
+    loaded = pj.load(tmp_path / "apart", "latest")
+    for model in (apart.model, loaded):
+        expected, found = (to_params(m)[1] for m in (whole.model, model))
+        assert all((found[name] == expected[name]).all() for name in expected)
+    again = fit(config, "apart")  # finished
+    assert again.history == whole.history
+    assert Run(tmp_path / "apart").config().data.source == "arrays"
+
+
+def test_fit_takes_brightness_and_draws_validation_once(tmp_path: Path):
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (20, 6, 5, 1)).astype(np.uint8)
+    bright = data.ImageSet(images[:16], np.zeros(16, int), brightness=True)
+    held_out = data.ImageSet(images[16:], brightness=True)
+    config = tiny_fit(pj.PixelCNNConfig.tiny(levels=2), batch_size=8, epochs=1)
+    model, history = pj.fit(config, bright, held_out)
+    levels = held_out.levels(data.VALIDATION_SEED)
+    found = float(pj.bits_per_dim(model, levels).mean())
+    assert history[0].validation_bits_per_dim == pytest.approx(found, abs=1e-5)
+
+
+GREY, CLASSES = np.zeros((4, 6, 5, 1), int), np.arange(4) % 3
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "model", "message"),
+    [
+        (np.zeros((4, 6, 5, 3), int), None, {}, "must be .B, H, W, 1. .*4, 6, 5, 3"),
+        (np.zeros((4, 5, 6, 1), int), None, {}, "be 6 by 5 pixels, .* got 5 by 6"),
+        (GREY + 4, None, {}, "levels must lie in 0 to 3, got 4 to 4"),
+        (GREY + 0.5, None, {}, "integer levels, got float64"),
+        (GREY, None, {"num_classes": 3}, "labels must be given"),
+        (GREY, CLASSES + 1, {"num_classes": 3}, "lie in 0 to 2, got 1 to 3"),
+        (GREY, CLASSES[:3], {"num_classes": 3}, "one per image, 4, got 3"),
+        (GREY[:1], None, {}, "number of training images, 1, got 2"),
+        (data.ImageSet(GREY, None, True), None, {}, "a model of 2 levels, got int64"),
+        (data.ImageSet(GREY), CLASSES, {}, "must be left out if the images are an"),
+    ],
+)
+def test_images_that_the_model_does_not_take_are_refused(
+    images, labels, model, message
+):
+    config = tiny_fit(pj.PixelCNNConfig.tiny(**model), batch_size=2, epochs=1)
+    with pytest.raises(pj.UserError, match=message) as refusal:
+        pj.fit(config, images, labels=labels)
+    assert "\n" not in str(refusal.value)
 
 
 # --- whole runs
@@ -266,11 +430,11 @@ class Killed(Exception):
 
 def final(run: Path) -> tuple[dict[str, np.ndarray], bytes]:
     """Every array of the last checkpoint, and the metrics."""
-    step = checkpoints.steps(run)[-1]
-    config = checkpoints.read_config(run)
-    images = data.load(config.data, config.model).train
-    trainer = loop.make_trainer(config, images)
-    items = checkpoints.restore(run, step, loop.to_items(trainer.init()))
+    config = Run(run).config()
+    model = pj.build_model(config.model)
+    images = data.load(config.data, config.model).train.for_model(config.model)
+    like = keeping.to_items(Trainer(model, config.training, images).init())
+    items = Run(run).restore("latest", like, model)
     flat, _ = jax.tree_util.tree_flatten_with_path(items)
     found = {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in flat}
     return found, (run / "metrics.csv").read_bytes()
@@ -285,10 +449,26 @@ def assert_same_end(a: Path, b: Path) -> None:
         assert (arrays_a[name] == arrays_b[name]).all(), name
 
 
-@pytest.fixture
-def uninterrupted(tiny_config: pj.Config) -> Path:
-    config = dataclasses.replace(tiny_config, workdir=tiny_config.workdir + "-whole")
-    return pj.train(config)
+def steps(run: Path) -> list[int]:
+    return Run(run).checkpoints.steps()
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory) -> Path:
+    """The run of `tiny_config`, which no test changes."""
+    return pj.train(make_tiny_config(tmp_path_factory.mktemp("whole") / "run"))
+
+
+def die_after(calls: int):
+    """`Updates.__call__` that makes so many calls to the devices and no more."""
+    update, made = Updates.__call__, iter(range(calls))
+
+    def update_or_die(self, state: TrainState, batches: Batches) -> TrainState:
+        if next(made, None) is None:
+            raise Killed
+        return update(self, state, batches)
+
+    return update_or_die
 
 
 @pytest.mark.parametrize("killed_at", [1, 3, 4, 7])
@@ -296,33 +476,28 @@ def test_resume_is_exact(
     killed_at: int, tiny_config: pj.Config, uninterrupted: Path, monkeypatch
 ):
     """Killed after any call to the device, mid-epoch checkpoints or not."""
-    run, calls = Trainer.run, 0
-    monkeypatch.setattr(loop, "DISPATCH_SECONDS", 0.0)  # one update a call
-
-    def run_and_die(self, state, order, start, count):
-        nonlocal calls
-        calls += 1
-        if calls > killed_at:
-            raise Killed
-        return run(self, state, order, start, count)
-
+    monkeypatch.setattr(loop, "DISPATCH_SECONDS", 0.0)  # one update per call
     if killed_at % 2:  # with a checkpoint after every update
-        monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1.0)
+        monkeypatch.setattr(keeping, "CHECKPOINT_SECONDS", -1.0)
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "run", run_and_die)
+        patch.setattr(Updates, "__call__", die_after(killed_at))
         with pytest.raises(Killed):
             pj.train(tiny_config)
     assert_same_end(pj.train(tiny_config), uninterrupted)
 
 
-def test_killed_between_the_metrics_and_the_checkpoint_resumes_exactly(
-    tiny_config: pj.Config, uninterrupted: Path, monkeypatch
-):
-    def die(*_):
-        raise Killed
+def die(*_):
+    raise Killed
 
+
+@pytest.mark.parametrize(
+    ("place", "name"), [(Checkpoints, "save"), (reports, "report_samples")]
+)
+def test_killed_between_the_metrics_and_the_checkpoint_resumes_exactly(
+    place, name: str, tiny_config: pj.Config, uninterrupted: Path, monkeypatch
+):
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoints.Writer, "save", die)
+        patch.setattr(place, name, die)
         with pytest.raises(Killed):
             pj.train(tiny_config)
     assert "\n1," in (Path(tiny_config.workdir) / "metrics.csv").read_text()
@@ -333,50 +508,88 @@ def test_an_interrupted_save_is_passed_over(
     tiny_config: pj.Config, uninterrupted: Path
 ):
     run = pj.train(with_training(tiny_config, epochs=1))
-    last = checkpoints.steps(run)[-1]
+    last = steps(run)[-1]
     half = run / "checkpoints" / str(last + 1)
     (half / "params").mkdir(parents=True)
-    assert checkpoints.steps(run) == [last]
+    assert steps(run) == [last]
     assert_same_end(pj.train(tiny_config), uninterrupted)
 
 
 @pytest.mark.skipif(
     threading.current_thread() is not threading.main_thread(),
-    reason="signals reach the main thread alone",
+    reason="signals reach only the main thread",
 )
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_stopped_run_saves_and_goes_on_exactly(
     number: int, tiny_config: pj.Config, uninterrupted: Path, monkeypatch
 ):
-    run = Trainer.run
+    update = Updates.__call__
 
-    def run_and_signal(self, *args):
+    def update_and_signal(self, *args):
         os.kill(os.getpid(), number)
-        return run(self, *args)
+        return update(self, *args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "run", run_and_signal)
-        with pytest.raises(KeyboardInterrupt, match="saved at step 1"):
+        patch.setattr(Updates, "__call__", update_and_signal)
+        with pytest.raises(KeyboardInterrupt, match="saved at step 1") as stopped:
             pj.train(tiny_config)
-    assert checkpoints.steps(Path(tiny_config.workdir)) == [1]
+    assert stopped.value.number == number
+    assert steps(Path(tiny_config.workdir)) == [1]
     assert_same_end(pj.train(tiny_config), uninterrupted)
 
 
+def test_a_signal_that_is_ignored_stays_ignored(tiny_config: pj.Config, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        reports,
+        "report_samples",
+        lambda *_: seen.append(signal.getsignal(signal.SIGHUP)),
+    )
+    old = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        pj.train(with_training(tiny_config, epochs=1))
+    finally:
+        signal.signal(signal.SIGHUP, old)
+    assert seen == [signal.SIG_IGN]
+
+
+def spoil(field: str):
+    """`Updates.__call__` whose last result is not a number."""
+    update = Updates.__call__
+
+    def update_badly(self, state: TrainState, batches: Batches) -> TrainState:
+        state = update(self, state, batches)
+        bad = jax.tree.map(lambda x: x * jnp.nan, getattr(state, field))
+        return state._replace(**{field: bad})
+
+    return update_badly
+
+
+@pytest.mark.parametrize("field", ["epoch_nats", "params", "ema_params"])
 def test_a_run_that_diverges_stops_and_keeps_its_checkpoints(
-    tiny_config: pj.Config, monkeypatch
+    field: str, tiny_config: pj.Config, monkeypatch
 ):
+    tiny_config = with_training(tiny_config, ema_decay=0.9)
     folder = pj.train(with_training(tiny_config, epochs=1))
-    before = checkpoints.steps(folder)
-    run = Trainer.run
-
-    def diverge(self, *arguments):
-        state = run(self, *arguments)
-        return state._replace(epoch_nats=state.epoch_nats * jnp.nan)
-
-    monkeypatch.setattr(Trainer, "run", diverge)
+    before = steps(folder)
+    monkeypatch.setattr(Updates, "__call__", spoil(field))
     with pytest.raises(pj.UserError, match="must stay finite, and became nan"):
         pj.train(tiny_config)
-    assert checkpoints.steps(folder) == before
+    assert steps(folder) == before
+
+
+@pytest.mark.parametrize("validation_images", [1300, 0])
+def test_weights_that_the_last_update_broke_are_not_saved(
+    validation_images: int, tiny_config: pj.Config
+):
+    """One update, whose nats are those before it, to weights finite but absurd."""
+    source = DataConfig(validation_images=validation_images)
+    config = dataclasses.replace(tiny_config, data=source)
+    size = 1500 - validation_images
+    config = with_training(config, batch_size=size, learning_rate=1e30, epochs=1)
+    with pytest.raises(pj.UserError, match="must stay finite"):
+        pj.train(config)
+    assert steps(Path(config.workdir)) == []
 
 
 def test_a_run_folder_holds_what_a_run_needs(uninterrupted: Path):
@@ -409,7 +622,7 @@ def test_reported_figures_are_those_of_the_images(tiny_config: pj.Config):
 
 
 def test_a_finished_run_says_so_and_does_nothing(uninterrupted: Path, capsys):
-    config = checkpoints.read_config(uninterrupted)
+    config = Run(uninterrupted).config()
     before = {p: p.stat().st_mtime_ns for p in uninterrupted.rglob("*") if p.is_file()}
     pj.train(config)
     assert "is finished: 2 epochs" in capsys.readouterr().out
@@ -428,17 +641,16 @@ def test_training_without_validation_images(tiny_config: pj.Config):
     config = with_training(config, batch_size=500)
     run = pj.train(config)
     assert (run / "metrics.csv").read_text().splitlines()[1].endswith(",")
-    assert checkpoints.choose(run, "best") == checkpoints.choose(run, "latest") == 3
+    kept = Run(run).checkpoints
+    assert kept.choose("best") == kept.choose("latest") == 3
 
 
 def test_samples_of_the_first_epoch_are_what_the_checkpoint_draws(tiny_config):
     from PIL import Image
 
-    from pixelcnn_jax import images
-
     run = pj.train(with_training(tiny_config, epochs=1))
-    drawn = pj.sample(pj.load(run), jax.random.key(0), 64)
-    picture = images.grid(np.asarray(drawn), 4)
+    drawn = pj.sample(pj.load(run), reports.preview_key(0), 64)
+    picture = pictures.grid(np.asarray(drawn), 4)
     saved = np.asarray(Image.open(run / "samples" / "epoch_0001.png"))
     assert (picture == saved).all()
 
@@ -457,21 +669,15 @@ def test_a_run_with_everything_resumes_exactly(tmp_path: Path, monkeypatch):
             weight_decay=0.01,
             clip_norm=0.5,
             ema_decay=0.9,
+            learning_rate_decay=0.99,
         ),
     )
     whole = pj.train(config)
     again = dataclasses.replace(config, workdir=str(tmp_path / "b"))
     monkeypatch.setattr(loop, "DISPATCH_SECONDS", 0.0)
-    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", -1.0)
+    monkeypatch.setattr(keeping, "CHECKPOINT_SECONDS", -1.0)
     with monkeypatch.context() as patch:
-        run, calls = Trainer.run, iter(range(4))
-
-        def run_and_die(self, *arguments):
-            if next(calls) == 3:
-                raise Killed
-            return run(self, *arguments)
-
-        patch.setattr(Trainer, "run", run_and_die)
+        patch.setattr(Updates, "__call__", die_after(3))
         with pytest.raises(Killed):
             pj.train(again)
     assert_same_end(pj.train(again), whole)
@@ -479,3 +685,85 @@ def test_a_run_with_everything_resumes_exactly(tmp_path: Path, monkeypatch):
     mean, _ = final(whole)
     assert (mean["['params']['last.bias']"] == model.last.bias[...]).all()
     assert (mean["['training']['weights']['last.bias']"] != model.last.bias[...]).any()
+
+
+# --- tables and output
+
+
+@pytest.mark.parametrize("end", ["2,10,1.9", "2,10", "2,10,1.9,1.8,7\n", "2,x,1,1\n"])
+def test_a_damaged_table_is_set_aside_and_costs_nothing_else(
+    end: str, tiny_config: pj.Config, uninterrupted: Path, caplog
+):
+    folder = pj.train(with_training(tiny_config, epochs=1))
+    metrics = folder / "metrics.csv"
+    broken = metrics.read_text() + end
+    metrics.write_text(broken)
+    assert [row.epoch for row in Run(folder).rows()] == [1]
+    assert_same_end(pj.train(tiny_config), uninterrupted)
+    assert (folder / "metrics.csv.damaged").read_text() == broken
+    assert "its 1 whole rows are kept" in caplog.text
+
+
+def test_a_table_without_its_header_is_begun_anew(tiny_config: pj.Config):
+    folder = pj.train(with_training(tiny_config, epochs=1))
+    (folder / "timings.csv").write_bytes(b"\xff\xfe")
+    pj.train(tiny_config)
+    lines = (folder / "timings.csv").read_text().splitlines()
+    assert lines[0] == "epoch,seconds,images_per_second" and len(lines) == 2
+
+
+def test_rows_are_read_as_they_were_written(tmp_path: Path):
+    rows = [tables.Row(1, 5, 1.25, None), tables.Row(2, 10, 1.12345678, 2.0)]
+    tables.keep(tmp_path, 0)
+    for row in rows:
+        tables.add_metrics(tmp_path, row)
+    assert tables.read_metrics(tmp_path) == rows
+    assert tables.keep(tmp_path, 9) == rows[:1] == tables.read_metrics(tmp_path)
+
+
+class Closed:
+    def write(self, _):
+        raise BrokenPipeError
+
+    flush = write
+
+
+def test_a_closed_output_costs_no_epoch(
+    tiny_config: pj.Config, uninterrupted: Path, monkeypatch
+):
+    with monkeypatch.context() as patch:
+        patch.setattr("sys.stdout", Closed())
+        folder = pj.train(tiny_config)
+    assert_same_end(folder, uninterrupted)
+
+
+def test_an_epoch_is_saved_before_it_is_printed_and_the_line_is_flushed(
+    tiny_config: pj.Config, monkeypatch
+):
+    events: list[object] = []
+    save = Checkpoints.save
+
+    def save_and_tell(self, step, *rest):
+        save(self, step, *rest)
+        events.append(step)
+
+    class Output:
+        def write(self, text):
+            events.append("line") if text.strip() else None
+
+        def flush(self):
+            events.append("flush")
+
+    monkeypatch.setattr(Checkpoints, "save", save_and_tell)
+    monkeypatch.setattr("sys.stdout", Output())
+    pj.train(tiny_config)
+    assert events == [5, "line", "flush", 10, "line", "flush"]
+
+
+def test_a_long_epoch_says_how_far_it_is(tiny_config: pj.Config, monkeypatch, capsys):
+    monkeypatch.setattr(reports, "PROGRESS_SECONDS", -1.0)
+    monkeypatch.setattr(loop, "DISPATCH_SECONDS", 0.0)
+    pj.train(with_training(tiny_config, epochs=1))
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("epoch   1  48 of 200 images  1.9")
+    assert len(lines) == 6

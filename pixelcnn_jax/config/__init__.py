@@ -3,12 +3,13 @@
 Every default of the package stands here. A preset is a named `Config`.
 """
 
-from pixelcnn_jax.config.files import flatten, from_json, to_json
 from pixelcnn_jax.config.models import GatedPixelCNNConfig, ModelConfig, PixelCNNConfig
+from pixelcnn_jax.config.on_disk import flatten, from_json, to_json
 from pixelcnn_jax.config.presets import PRESETS, preset
-from pixelcnn_jax.config.runs import Config, DataConfig, TrainingConfig
+from pixelcnn_jax.config.settings import ARRAYS, Config, DataConfig, TrainingConfig
 
 __all__ = [
+    "ARRAYS",
     "PRESETS",
     "Config",
     "DataConfig",

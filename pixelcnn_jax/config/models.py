@@ -3,7 +3,11 @@
 import dataclasses
 from typing import Any, ClassVar, Literal
 
-from pixelcnn_jax.config.checks import require_at_least, require_one_of
+from pixelcnn_jax.config.checks import (
+    require_at_least,
+    require_one_of,
+    require_share,
+)
 from pixelcnn_jax.errors import require
 
 
@@ -25,8 +29,9 @@ class ModelConfig:
     num_classes: int = 0
     """Classes that the model is conditioned on; 0: it knows none."""
     distribution: Literal["categorical", "logistic_mixture"] = "categorical"
-    """What the network puts out for a pixel: a softmax over the levels of each channel,
-    or a mixture of discretized logistics (PixelCNN++), which suits 256 levels."""
+    """The network's output distribution for a pixel: a softmax over the levels of each
+    channel, or a mixture of discretized logistics (PixelCNN++), which suits 256
+    levels."""
     num_mixtures: int = 10
     """Components of the mixture; a softmax has none."""
     dropout: float = 0.0
@@ -42,14 +47,11 @@ class ModelConfig:
         require_at_least("model", self, "num_classes", 0)
         require_one_of("model", self, "distribution", "categorical logistic_mixture")
         require_one_of("model", self, "dtype", "float32 bfloat16")
-        require(
-            0 <= self.dropout < 1,
-            f"model.dropout must be at least 0 and below 1, got {self.dropout}; try 0",
-        )
+        require_share("model", self, "dropout", 0)
 
     @property
     def ordered_channels(self) -> int:
-        """Channels whose order the masks carry: 1 where the distribution carries it."""
+        """Channels whose order the masks carry: 1 if the distribution carries it."""
         return self.channels if self.distribution == "categorical" else 1
 
     def _require_odd(self, field: str, least: int = 1) -> None:

@@ -1,10 +1,28 @@
 """Named settings of whole runs."""
 
 import difflib
+from dataclasses import replace
 
 from pixelcnn_jax.config.models import GatedPixelCNNConfig, PixelCNNConfig
-from pixelcnn_jax.config.runs import Config, DataConfig, TrainingConfig
+from pixelcnn_jax.config.settings import Config, DataConfig, TrainingConfig
 from pixelcnn_jax.errors import UserError
+
+DIGITS_TRAINING = TrainingConfig(
+    epochs=80,
+    batch_size=32,
+    learning_rate=2e-3,
+    schedule="cosine",
+    ema_decay=0.995,
+)
+
+GATED_TRAINING = TrainingConfig(
+    epochs=60,
+    learning_rate=1e-3,
+    schedule="cosine",
+    warmup_steps=500,
+    clip_norm=1.0,
+    ema_decay=0.999,
+)
 
 PRESETS: dict[str, tuple[str, Config]] = {
     "digits": (
@@ -13,13 +31,7 @@ PRESETS: dict[str, tuple[str, Config]] = {
         Config(
             workdir="runs/digits",
             model=PixelCNNConfig(features=64, kernel_size=5, dropout=0.2),
-            training=TrainingConfig(
-                epochs=80,
-                batch_size=32,
-                learning_rate=2e-3,
-                schedule="cosine",
-                ema_decay=0.995,
-            ),
+            training=DIGITS_TRAINING,
         ),
     ),
     "fashion-mnist": (
@@ -42,14 +54,7 @@ PRESETS: dict[str, tuple[str, Config]] = {
         Config(
             workdir="runs/digits-gated",
             model=GatedPixelCNNConfig(num_classes=10, dropout=0.2),
-            training=TrainingConfig(
-                epochs=50,
-                batch_size=32,
-                learning_rate=2e-3,
-                schedule="cosine",
-                warmup_steps=100,
-                ema_decay=0.995,
-            ),
+            training=replace(DIGITS_TRAINING, epochs=50, warmup_steps=100),
         ),
     ),
     "fashion-mnist-gated": (
@@ -67,14 +72,7 @@ PRESETS: dict[str, tuple[str, Config]] = {
                 dropout=0.1,
             ),
             data=DataConfig(source="fashion_mnist", validation_images=5000),
-            training=TrainingConfig(
-                epochs=60,
-                learning_rate=1e-3,
-                schedule="cosine",
-                warmup_steps=500,
-                clip_norm=1.0,
-                ema_decay=0.999,
-            ),
+            training=GATED_TRAINING,
         ),
     ),
     "mnist-binary": (
@@ -94,14 +92,7 @@ PRESETS: dict[str, tuple[str, Config]] = {
             data=DataConfig(
                 source="mnist", validation_images=5000, quantization="dynamic"
             ),
-            training=TrainingConfig(
-                epochs=100,
-                learning_rate=1e-3,
-                schedule="cosine",
-                warmup_steps=500,
-                clip_norm=1.0,
-                ema_decay=0.999,
-            ),
+            training=replace(GATED_TRAINING, epochs=100),
         ),
     ),
     "cifar10": (
@@ -121,13 +112,12 @@ PRESETS: dict[str, tuple[str, Config]] = {
                 dropout=0.3,
             ),
             data=DataConfig(source="cifar10", validation_images=5000),
-            training=TrainingConfig(
+            training=replace(
+                GATED_TRAINING,
                 epochs=200,
                 batch_size=64,
                 learning_rate=4e-4,
-                schedule="cosine",
                 warmup_steps=1000,
-                clip_norm=1.0,
                 ema_decay=0.9995,
             ),
         ),

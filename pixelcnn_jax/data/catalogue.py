@@ -45,7 +45,7 @@ def load(name: str, data_dir: str | None) -> Source:
     except OSError as error:
         raise UserError(
             f"the files of {name} must be readable, got: {error}; mend that, or pass"
-            " --data.data-dir with another folder"
+            " data.data_dir with another folder"
         ) from error
 
 

@@ -157,5 +157,5 @@ def _download(
             f"{builder.name} is not on this machine and could not be downloaded"
             f" ({type(error).__name__}); put its four files from"
             f" {urls[FILES[0]].rsplit('/', 1)[0]}/ ({', '.join(FILES)}) into"
-            f" {place} and pass --data.data-dir with that folder"
+            f" {place} and pass data.data_dir with that folder"
         ) from error

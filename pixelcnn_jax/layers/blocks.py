@@ -111,9 +111,7 @@ class GatedLayer(nnx.Module):
         self.is_residual = mask_type == "B"
         doubled, order = 2 * features, {"num_channels": num_channels}
         # Of rows above, every channel may see every channel: no order to keep.
-        self.down = conv(
-            in_features, doubled, above(kernel_size, mask_type), mask_type
-        )
+        self.down = conv(in_features, doubled, above(kernel_size, mask_type), mask_type)
         self.vertical_condition = ClassBias(num_classes, doubled)
         self.link = conv(doubled, doubled, square(1))
         self.right = conv(

@@ -109,9 +109,9 @@ class CachedPass:
         name = self._names.get(id(layer))
         if name is None or name not in self.caches:
             raise ValueError(
-                f"a {type(layer).__name__} has no cache: every layer that a body applies"
-                " must be an attribute of its model, and the caches must come from the"
-                " model's init_caches"
+                f"a {type(layer).__name__} has no cache: every layer that a body"
+                " applies must be an attribute of its model, and the caches must come"
+                " from the model's init_caches"
             )
         if name in self._applied:
             raise ValueError(

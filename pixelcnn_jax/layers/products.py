@@ -44,7 +44,7 @@ def weigh_maps(x_KBHW: jax.Array, kernel_TCD: jax.Array, dtype: DTypeLike) -> ja
 
 
 def weigh_steps(x_K: jax.Array, kernel_TCD: jax.Array, dtype: DTypeLike) -> jax.Array:
-    """Gathered taps ``[..., T * C]`` of a step, times the kernel: float32 ``[..., D]``."""
+    """Gathered taps ``[..., T * C]`` of a step, times the kernel: ``[..., D]``."""
     kernel_KD = kernel_TCD.reshape(-1, kernel_TCD.shape[-1]).astype(dtype)
     return jnp.matmul(x_K, kernel_KD, preferred_element_type=jnp.float32)
 

@@ -1,5 +1,7 @@
 """Adam with what large models need, and the running mean of the weights."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -8,10 +10,19 @@ from pixelcnn_jax.config import TrainingConfig
 
 
 def learning_rate(config: TrainingConfig, updates: int) -> optax.Schedule:
-    """The learning rate by update: a linear warm-up, then the schedule.
+    """The learning rate by update: a linear warm-up, then the schedule; with decay.
 
     ``updates`` is their number in the whole run, with which the cosine ends.
     """
+    if config.learning_rate_decay == 1:
+        return _schedule(config, updates)
+    before = _schedule(config, updates)
+    # The power of a float32 close to 1 would lose digits; its logarithm does not.
+    rate = math.log(config.learning_rate_decay)
+    return lambda step: before(step) * jnp.exp(rate * step)
+
+
+def _schedule(config: TrainingConfig, updates: int) -> optax.Schedule:
     after_warmup = max(1, updates - config.warmup_steps)
     after = (
         optax.cosine_decay_schedule(config.learning_rate, after_warmup)
@@ -35,15 +46,15 @@ def make_optimizer(
     parts = []
     if config.clip_norm is not None:
         parts.append(optax.clip_by_global_norm(config.clip_norm))
-    parts.append(optax.scale_by_adam(eps=1e-7))
+    parts.append(optax.scale_by_adam(config.beta1, config.beta2, eps=1e-7))
     if config.weight_decay > 0:
         parts.append(optax.add_decayed_weights(config.weight_decay, mask=kernels))
     parts.append(optax.scale_by_learning_rate(learning_rate(config, updates)))
     return optax.chain(*parts)
 
 
-def average(
-    mean: dict[str, jax.Array],
+def ema_update(
+    ema: dict[str, jax.Array],
     params: dict[str, jax.Array],
     step: jax.Array,
     decay: float,
@@ -54,4 +65,4 @@ def average(
     soon forgotten; ``step`` counts the updates before this one.
     """
     share = jnp.minimum(decay, (1 + step) / (10 + step))
-    return {name: share * mean[name] + (1 - share) * params[name] for name in mean}
+    return {name: share * ema[name] + (1 - share) * params[name] for name in ema}

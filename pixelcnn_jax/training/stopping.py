@@ -5,21 +5,40 @@ import threading
 from types import FrameType
 
 
-class StopRequest:
-    """Notes SIGINT (Ctrl-C) and SIGTERM, to be obeyed where nothing is lost.
+class Stopped(KeyboardInterrupt):
+    """A training that was stopped; its text says what has been kept."""
 
-    A context manager; a second signal interrupts at once. Outside the main thread,
-    where Python delivers no signals, it notes nothing.
+    def __init__(self, kept: str, number: int):
+        super().__init__(kept)
+        self.number = number
+        """The signal that stopped it."""
+
+
+class StopRequest:
+    """Notes SIGINT (Ctrl-C), SIGTERM and SIGHUP, to be obeyed where nothing is lost.
+
+    A context manager; a second signal interrupts at once. Signals that are ignored, as
+    under nohup, stay so. Outside the main thread, where Python delivers no signals, it
+    notes nothing.
     """
 
+    NAMES = ("SIGINT", "SIGTERM", "SIGHUP")  # not every system has all
+
     def __init__(self):
-        self.asked = False
+        self._number: int | None = None
         self._old = {}
+
+    @property
+    def asked(self) -> bool:
+        """Whether a stop was asked for."""
+        return self._number is not None
 
     def __enter__(self) -> "StopRequest":
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._old[number] = signal.signal(number, self._note)
+            for name in self.NAMES:
+                number = getattr(signal, name, None)
+                if number and signal.getsignal(number) is not signal.SIG_IGN:
+                    self._old[number] = signal.signal(number, self._note)
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -28,10 +47,10 @@ class StopRequest:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.asked:
-            raise KeyboardInterrupt
-        self.asked = True
+            raise Stopped("", number)
+        self._number = number
 
-    def obey(self, state: str) -> None:
-        """Raise KeyboardInterrupt, with what has been kept, if a stop was asked for."""
-        if self.asked:
-            raise KeyboardInterrupt(state)
+    def obey(self, kept: str) -> None:
+        """Raise `Stopped`, with what has been kept, if a stop was asked for."""
+        if self._number is not None:
+            raise Stopped(kept, self._number)

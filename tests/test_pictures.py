@@ -1,18 +1,19 @@
 import numpy as np
 from PIL import Image
 
-from pixelcnn_jax import images
+from pixelcnn_jax import pictures
+from pixelcnn_jax.files import write_bytes
 
 
 def test_levels_span_black_to_white():
-    assert images.to_pixels(np.arange(4), 4).tolist() == [0, 85, 170, 255]
-    assert images.to_pixels(np.arange(2), 2).tolist() == [0, 255]
+    assert pictures.to_pixels(np.arange(4), 4).tolist() == [0, 85, 170, 255]
+    assert pictures.to_pixels(np.arange(2), 2).tolist() == [0, 255]
 
 
 def test_a_grid_shows_the_images_in_order():
     levels = np.arange(6).reshape(6, 1, 1, 1)
-    picture = images.grid(levels, 6, min_width=60)
-    scale = round(60 / (3 * 2))
+    picture = pictures.grid(levels, 6)
+    scale = round(512 / (3 * 2))
     gap = scale // 2
     assert picture.shape == (2 * (scale + gap) + gap, 3 * (scale + gap) + gap, 3)
     centres = gap + scale // 2 + (scale + gap) * np.arange(3)
@@ -23,11 +24,11 @@ def test_a_grid_shows_the_images_in_order():
 
 def test_a_grid_has_a_row_for_each_class():
     levels = np.arange(5).reshape(5, 1, 1, 1)
-    picture = images.grid(levels, 5, np.array([7, 2, 7, 2, 2]), min_width=60)
-    scale = round(60 / (3 * 2))
+    picture = pictures.grid(levels, 5, np.array([7, 2, 7, 2, 2]))
+    scale = round(512 / (3 * 2))
     gap = scale // 2
     centres = gap + scale // 2 + (scale + gap) * np.arange(3)
-    shown = images.to_pixels(np.array([[1, 3, 4], [0, 2, 0]]), 5)
+    shown = pictures.to_pixels(np.array([[1, 3, 4], [0, 2, 0]]), 5)
     shown[1, 2] = 64  # no sixth image
     assert (picture[centres[:2]][:, centres, 0] == shown).all()
 
@@ -35,18 +36,21 @@ def test_a_grid_has_a_row_for_each_class():
 def test_colour_stays_colour():
     red = np.zeros((1, 2, 2, 3), int)
     red[..., 0] = 3
-    picture = images.grid(red, 4, min_width=8)
-    assert picture[picture.shape[0] // 2 - 2, 3].tolist() == [255, 0, 0]
+    picture = pictures.grid(red, 4)
+    assert picture[picture.shape[0] // 2 - 2, 200].tolist() == [255, 0, 0]
+
+
+def test_every_channel_of_four_is_shown():
+    levels = np.arange(4).reshape(1, 1, 1, 4)
+    picture = pictures.grid(levels, 4)
+    assert set(np.unique(picture).tolist()) == {0, 64, 85, 170, 255}
 
 
 def test_png_and_curves_are_pictures(tmp_path):
     picture = np.arange(27, dtype=np.uint8).reshape(3, 3, 3)
-    images.save_png(tmp_path / "a.png", picture)
+    write_bytes(tmp_path / "a.png", pictures.to_png(picture))
     assert (np.asarray(Image.open(tmp_path / "a.png")) == picture).all()
-    rows = [
-        {"epoch": 1.0, "train_bits_per_dim": 1.0, "validation_bits_per_dim": 1.1},
-        {"epoch": 2.0, "train_bits_per_dim": 0.5},
-    ]
-    images.save_curves(tmp_path / "b.png", rows)
+    curves = {"training": [1.0, 0.5], "validation": [1.1, np.nan]}
+    pictures.save_curves(tmp_path / "b.png", [1, 2], curves)
     assert Image.open(tmp_path / "b.png").size == (720, 480)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.png", "b.png"]

@@ -3,9 +3,16 @@
 import dataclasses
 from typing import Literal
 
-from pixelcnn_jax.config.checks import require_at_least, require_one_of
+from pixelcnn_jax.config.checks import (
+    require_at_least,
+    require_one_of,
+    require_share,
+)
 from pixelcnn_jax.config.models import AnyModelConfig, PixelCNNConfig
 from pixelcnn_jax.errors import require
+
+ARRAYS = "arrays"
+"""The `DataConfig.source` of a run whose images were arrays in memory."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,10 +50,18 @@ class TrainingConfig:
     """Images per update."""
     learning_rate: float = 5e-4
     """Adam's step size, at its highest."""
+    beta1: float = 0.9
+    """Adam's decay, per update, of the mean of the gradients."""
+    beta2: float = 0.999
+    """Adam's decay, per update, of the mean of their squares; less (0.95) follows
+    gradients of changing size sooner."""
     schedule: Literal["constant", "cosine"] = "constant"
     """How the learning rate goes after the warm-up: constant, or down to zero over all
     updates along half a cosine. A finished run that is given more epochs goes on where
     the cosine over all of them stands, which is higher."""
+    learning_rate_decay: float = 1.0
+    """Factor per update by which the schedule shrinks: 0.999995 as in PixelCNN++
+    halves the learning rate every 139,000 updates."""
     warmup_steps: int = 0
     """Updates over which the learning rate rises from zero."""
     weight_decay: float = 0.0
@@ -55,8 +70,8 @@ class TrainingConfig:
     clip_norm: float | None = None
     """Largest norm of the whole gradient; a longer one is scaled down to it."""
     ema_decay: float = 0.0
-    """Decay an update of the running mean of the weights that evaluation and sampling
-    use; 0: they use the weights themselves."""
+    """Per-update decay of the EMA weights, a running mean, that evaluation and sampling
+    use; 0: no EMA, they use the weights themselves."""
     microbatch_size: int | None = None
     """Images whose gradients are computed at once; the gradients of a batch are summed
     over its microbatches, which saves memory. None: as many as have 2,048 pixels on a
@@ -70,17 +85,20 @@ class TrainingConfig:
             f"training.learning_rate must be positive, got {self.learning_rate};"
             " try 0.0005",
         )
+        require_share("training", self, "beta1", 0.9)
+        require_share("training", self, "beta2", 0.999)
         require_one_of("training", self, "schedule", "constant cosine")
+        require(
+            0 < self.learning_rate_decay <= 1,
+            "training.learning_rate_decay must be above 0 and at most 1, got"
+            f" {self.learning_rate_decay}; try 1",
+        )
         require_at_least("training", self, "warmup_steps", 0)
         require(
             0 <= self.weight_decay < float("inf"),
             f"training.weight_decay must be at least 0, got {self.weight_decay}; try 0",
         )
-        require(
-            0 <= self.ema_decay < 1,
-            f"training.ema_decay must be at least 0 and below 1, got {self.ema_decay};"
-            " try 0.999",
-        )
+        require_share("training", self, "ema_decay", 0.999)
         require(
             self.clip_norm is None or 0 < self.clip_norm < float("inf"),
             f"training.clip_norm must be positive, got {self.clip_norm}; try 1",
@@ -109,5 +127,5 @@ class Config:
         require(
             self.data.quantization == "bins" or self.model.levels == 2,
             "data.quantization dynamic makes images of 2 levels, got model.levels"
-            f" {self.model.levels}; pass --model.levels 2",
+            f" {self.model.levels}; set model.levels to 2",
         )

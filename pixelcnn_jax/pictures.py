@@ -1,10 +1,16 @@
 """Pictures for people: grids of images, curves of a run."""
 
-from collections.abc import Sequence
+import io
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+from pixelcnn_jax.files import write_bytes
+
+GRID_WIDTH = 512
+"""Pixels that a grid is about wide: small images are enlarged by a whole factor."""
 
 
 def to_pixels(images: np.ndarray, levels: int) -> np.ndarray:
@@ -13,37 +19,35 @@ def to_pixels(images: np.ndarray, levels: int) -> np.ndarray:
 
 
 def grid(
-    images: np.ndarray,
-    levels: int,
-    labels: np.ndarray | None = None,
-    min_width: int = 512,
+    images: np.ndarray, levels: int, labels: np.ndarray | None = None
 ) -> np.ndarray:
-    """Images side by side in one picture: as square as it goes, or a row a class.
+    """Images side by side in one picture: as square as it goes, or a row per class.
 
     Args:
-        images: levels ``[N, H, W, C]`` with C 1 or 3.
-        labels: int ``[N]``: where they are of several classes, each class has a row, in
+        images: levels ``[N, H, W, C]``. One channel is shown in grey, three in colour;
+            of another number each channel is shown in grey, beside the one before it.
+        labels: int ``[N]``: if they are of several classes, each class has a row, in
             the order of the classes.
-        min_width: the picture is enlarged by a whole factor to about this many pixels.
 
     Returns:
         uint8 ``[height, width, 3]``.
     """
     places = _places(len(images), labels)
     rows, columns = (1 + max(place[axis] for place in places) for axis in (0, 1))
-    width, channels = images.shape[2:]
-    scale = max(1, round(min_width / (columns * (width + 1))))
+    tiles = to_pixels(images, levels)
+    if tiles.shape[-1] not in (1, 3):
+        count, height = tiles.shape[:2]
+        tiles = tiles.transpose(0, 1, 3, 2).reshape(count, height, -1, 1)
+    scale = max(1, round(GRID_WIDTH / (columns * (tiles.shape[2] + 1))))
     gap = max(1, scale // 2)
-    tiles = to_pixels(images, levels).repeat(scale, axis=1).repeat(scale, axis=2)
+    tiles = tiles.repeat(scale, axis=1).repeat(scale, axis=2)
     tall, wide = tiles.shape[1:3]
     picture = np.full(
         (rows * (tall + gap) + gap, columns * (wide + gap) + gap, 3), 64, np.uint8
     )
     for tile, (row, column) in zip(tiles, places, strict=True):
         top, left = gap + row * (tall + gap), gap + column * (wide + gap)
-        # One channel broadcasts to grey. Of other numbers than 3 the first is shown.
-        shown = tile if channels in (1, 3) else tile[..., :1]
-        picture[top : top + tall, left : left + wide] = shown
+        picture[top : top + tall, left : left + wide] = tile  # grey broadcasts
     return picture
 
 
@@ -61,31 +65,31 @@ def _places(count: int, labels: np.ndarray | None) -> list[tuple[int, int]]:
     return places
 
 
-def save_png(path: Path, picture: np.ndarray) -> None:
-    """Write uint8 ``[H, W, 3]`` as PNG, whole or not at all."""
-    scratch = path.with_name(f".{path.name}.tmp")
-    Image.fromarray(picture).save(scratch, format="png")
-    scratch.replace(path)
+def to_png(picture: np.ndarray) -> bytes:
+    """uint8 ``[H, W, 3]`` as a PNG file."""
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, format="png")
+    return file.getvalue()
 
 
-def save_curves(path: Path, rows: Sequence[dict[str, float]]) -> None:
-    """Plot bits per dimension over epochs, from the rows of ``metrics.csv``."""
+def save_curves(
+    path: Path, epochs: Sequence[int], curves: Mapping[str, Sequence[float]]
+) -> None:
+    """Plot bits per dimension over epochs; nan stands for what was not measured."""
+    # Matplotlib takes a second to import, and only training plots.
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
-    epochs = [row["epoch"] for row in rows]
-    for name, label in (("train", "training"), ("validation", "validation")):
-        values = [row.get(f"{name}_bits_per_dim", np.nan) for row in rows]
+    for label, values in curves.items():
         if np.isfinite(values).any():
-            last = values[-1]
-            axes.plot(epochs, values, marker=".", label=f"{label} ({last:.4f})")
+            axes.plot(epochs, values, marker=".", label=f"{label} ({values[-1]:.4f})")
     axes.set_xlabel("epoch")
     axes.set_ylabel("bits per dimension")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
     axes.legend()
-    scratch = path.with_name(f".{path.name}.tmp")
-    figure.savefig(scratch, format="png", dpi=120)
-    scratch.replace(path)
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=120)
+    write_bytes(path, file.getvalue())

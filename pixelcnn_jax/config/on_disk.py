@@ -2,16 +2,19 @@
 
 import dataclasses
 import json
-from typing import Any, get_args
+from typing import get_args
 
 from pixelcnn_jax.config.models import AnyModelConfig
-from pixelcnn_jax.config.runs import Config, DataConfig, TrainingConfig
+from pixelcnn_jax.config.settings import Config, DataConfig, TrainingConfig
 from pixelcnn_jax.errors import UserError, require
 
-FORMAT = 1
-"""Version of ``config.json``; a reader refuses versions that it does not know."""
+FORMAT = 2
+"""Version of ``config.json``; a reader refuses versions that it does not know.
 
-MODEL_KINDS: dict[str, Any] = {
+1 is that of pixelcnn_jax 0.1.0, whose fields are among today's.
+"""
+
+MODEL_KINDS: dict[str, type[AnyModelConfig]] = {
     config.kind: config for config in get_args(AnyModelConfig)
 }
 """The config of each model by its name on disk."""
@@ -34,8 +37,8 @@ def from_json(text: str) -> Config:
         fields = json.loads(text)
         version = fields.pop("format")
         require(
-            version == FORMAT,
-            f"config.json must have format {FORMAT}, got {version!r};"
+            version in (1, FORMAT),
+            f"config.json must have format 1 or {FORMAT}, got {version!r};"
             " a newer pixelcnn_jax may read it",
         )
         model = fields.pop("model")
@@ -47,14 +50,14 @@ def from_json(text: str) -> Config:
         )
     except (AttributeError, KeyError, TypeError, json.JSONDecodeError) as error:
         raise UserError(
-            f"config.json must be a run's settings as train.py writes them, got"
-            f" {error!r}; restore the file or start the run anew"
+            f"config.json must be a run's settings as training writes them, got"
+            f" {error!r}; restore the file from a copy"
         ) from error
 
 
-def flatten(config: Config) -> dict[str, Any]:
-    """Every field under the name that its flag has, such as ``training.epochs``."""
-    flat = {}
+def flatten(config: Config) -> dict[str, object]:
+    """Every field under its whole name, such as ``training.epochs``."""
+    flat: dict[str, object] = {}
     for name, value in dataclasses.asdict(config).items():
         if isinstance(value, dict):
             flat |= {f"{name}.{key}": item for key, item in value.items()}

@@ -1,0 +1,5 @@
+"""python -m pixelcnn_jax"""
+
+from pixelcnn_jax.commands.main import main
+
+main()

@@ -1,0 +1,84 @@
+"""Flags from dataclasses, and what is wrong with them in one line."""
+
+import contextlib
+import io
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple, TypeVar
+
+import tyro
+
+from pixelcnn_jax.errors import UserError
+
+T = TypeVar("T")
+
+
+class Command(NamedTuple):
+    """A command line."""
+
+    name: str
+    about: str
+    flags: Mapping[str, str]
+    """The flag of each field that the library's errors may name."""
+    run: Callable[[list[str], str], None]
+    """What it does, from its arguments and the program's name; may raise UserError."""
+
+
+def parse(
+    settings: type[T], default: T, args: list[str], program: str, about: str
+) -> T:
+    """The settings that flags ask for; every field of the dataclass is a flag.
+
+    Raises:
+        UserError: a flag is unknown, or its value of the wrong type.
+    """
+
+    def read() -> T:
+        return tyro.cli(
+            settings,
+            default=default,
+            args=args,
+            prog=program,
+            description=about,
+            config=(tyro.conf.AvoidSubcommands,),  # the default names the model
+        )
+
+    if "-h" in args or "--help" in args:
+        return read()
+    printed = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(printed), contextlib.redirect_stdout(printed):
+            return read()
+    except SystemExit as error:
+        raise UserError(_one_line(printed.getvalue(), program)) from error
+
+
+def _one_line(box: str, program: str) -> str:
+    """The framed message that tyro prints, without its frame and its repetitions."""
+    frame = "[\u2500-\u257f]|(?<![^ \n])[|+](?![^ \n])|-{4,}"
+    lines = [re.sub(frame, " ", line).strip() for line in box.splitlines()[1:]]
+    message, _, rest = "\n".join(lines).strip().partition("\n\n")
+    message = " ".join(re.sub(r"^Error parsing [\w.-]+: ", "", message).split())
+    flags = re.findall(r"--[\w.-]+", rest) if "Perhaps" in rest else []
+    hint = f"; perhaps you meant {flags[0]}" if flags else ""
+    return f"{message.rstrip('.')}{hint}; see {program} --help"
+
+
+def name_flags(message: str, flags: Mapping[str, str]) -> str:
+    """A message of the library with its fields as flags.
+
+    Args:
+        message: names fields, such as ``training.batch_size``.
+        flags: the flag of each field.
+    """
+    for field, flag in flags.items():
+        # A single word may be plain English, unless a message begins with it.
+        start = "^" if re.fullmatch("[a-z]+", field) and field != "workdir" else ""
+        name = rf"{start}(?<![\w/.-]){re.escape(field)}(?![\w/-]|\.\w)"
+        message = re.sub(name, flag, message)
+    return message
+
+
+def flags_of(names: Iterable[str]) -> dict[str, str]:
+    """The flag of each field: ``training.batch_size`` is ``--training.batch-size``."""
+    return {name: f"--{name.replace('_', '-')}" for name in names}

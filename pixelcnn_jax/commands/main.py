@@ -1,0 +1,85 @@
+"""The one entry: python -m pixelcnn_jax COMMAND [OPTIONS]"""
+
+import contextlib
+import os
+import signal
+import sys
+
+from pixelcnn_jax import config
+from pixelcnn_jax.commands import evaluate, sample, train
+from pixelcnn_jax.commands.flags import Command, name_flags
+from pixelcnn_jax.commands.machine import configure_jax
+from pixelcnn_jax.errors import UserError
+
+PROGRAM = "pixelcnn-jax"
+
+
+COMMANDS = {
+    command.name: command
+    for command in (train.COMMAND, sample.COMMAND, evaluate.COMMAND)
+}
+
+
+def main() -> None:
+    """The console script: run the command that the first argument names."""
+    name, *args = sys.argv[1:] or ["--help"]
+    if name in ("-h", "--help"):
+        print(overview())
+        return
+    if name not in COMMANDS:
+        print(
+            f"error: the command must be one of {', '.join(COMMANDS)}, got {name}; see"
+            f" {PROGRAM} --help",
+            file=sys.stderr,
+        )
+        sys.exit(2)
+    run_command(COMMANDS[name], args, f"{PROGRAM} {name}")
+
+
+def overview() -> str:
+    """The commands and the presets."""
+    return "\n".join(
+        [
+            f"usage: {PROGRAM} COMMAND [OPTIONS]",
+            "",
+            "commands (each has --help):",
+            *(f"  {name:21} {command.about}" for name, command in COMMANDS.items()),
+            "",
+            f"presets ({PROGRAM} train PRESET):",
+            *(f"  {name:21} {about}" for name, (about, _) in config.PRESETS.items()),
+        ]
+    )
+
+
+def door(command: Command) -> None:
+    """Run a command as ``python train.py`` and the like do."""
+    run_command(command, sys.argv[1:], f"{command.name}.py")
+
+
+def run_command(command: Command, args: list[str], program: str) -> None:
+    """Run a command and end the process with its exit status.
+
+    0 if all went well, 2 after a `UserError`, which is shown in one line, 128 plus the
+    signal's number if it was stopped: 130 by Ctrl-C, 143 by SIGTERM.
+    """
+    configure_jax()
+    try:
+        command.run(args, program)
+    except UserError as error:
+        print(f"error: {name_flags(str(error), command.flags)}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt as interrupt:
+        kept = f" ({interrupt}); the same command goes on" if str(interrupt) else ""
+        print(f"\nstopped{kept}", file=sys.stderr)
+        sys.exit(128 + getattr(interrupt, "number", signal.SIGINT))
+    finally:
+        _flush_output()
+
+
+def _flush_output() -> None:
+    """So that an output that is closed or full ends in no second error at exit."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,35 @@
+"""Train a model: a preset, and flags that override its settings."""
+
+from pixelcnn_jax import config
+from pixelcnn_jax.commands.flags import Command, flags_of, parse
+from pixelcnn_jax.training import train
+
+ABOUT = "Train a PixelCNN, or go on with a run that was interrupted."
+FLAGS = flags_of(
+    {
+        name: None
+        for _, preset in config.PRESETS.values()
+        for name in config.flatten(preset)
+    }
+)
+"""The flag of each setting, whatever the model."""
+
+
+def run(args: list[str], program: str) -> None:
+    """Train with the settings that the arguments give.
+
+    Raises:
+        UserError: one of them is wrong, or see `pixelcnn_jax.train`.
+    """
+    named = bool(args) and not args[0].startswith("-")
+    name, flags = (args[0], args[1:]) if named else ("digits", args)
+    default = config.preset(name)
+    presets = "; ".join(f"{key}: {about}" for key, (about, _) in config.PRESETS.items())
+    about = (
+        f"{ABOUT} The first argument may name a preset, whose settings the options"
+        f" override. Presets: {presets}."
+    )
+    train(parse(config.Config, default, flags, f"{program} {name}", about))
+
+
+COMMAND = Command("train", ABOUT, FLAGS, run)

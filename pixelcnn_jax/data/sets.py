@@ -1,0 +1,110 @@
+"""Sets of images in memory."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from pixelcnn_jax.config import ModelConfig
+from pixelcnn_jax.data.images import binarize
+from pixelcnn_jax.errors import require
+
+TRAIN_SEED = (0, 0, 3)
+VALIDATION_SEED = (0, 0, 1)
+TEST_SEED = (0, 0, 2)
+"""Of levels that are drawn once and for all; three numbers, as no epoch's order has."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageSet:
+    """Images, what they show, and whether they hold levels or brightness.
+
+    Raises:
+        UserError: the labels are not one per image.
+    """
+
+    images: np.ndarray
+    """Integers ``[N, H, W, C]``: levels, or 8-bit brightness."""
+    labels: np.ndarray | None = None
+    """Integers ``[N]``, the class of each image; None if there are none."""
+    brightness: bool = False
+    """Whether ``images / 255`` is the probability of level 1 of 2. Training then draws
+    the levels anew each time that it meets an image (dynamic binarisation)."""
+
+    def __post_init__(self):
+        require(
+            self.labels is None or len(self.labels) == len(self.images),
+            f"labels must be one per image, {len(self.images)}, got"
+            f" {0 if self.labels is None else len(self.labels)}; pass as many",
+        )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def levels(self, seed: tuple[int, ...]) -> np.ndarray:
+        """The levels ``[N, H, W, C]``; with brightness drawn once, from this seed."""
+        return binarize(self.images, seed) if self.brightness else self.images
+
+    def for_model(self, model: ModelConfig) -> "ImageSet":
+        """The set as a model takes it: without labels if the model has no classes."""
+        if model.num_classes > 0:
+            return self
+        return dataclasses.replace(self, labels=None)
+
+
+@dataclasses.dataclass(frozen=True)
+class Splits:
+    """Three sets of images; ``validation`` may be empty.
+
+    With ``data.quantization`` "dynamic", ``train`` holds brightness. The others always
+    hold levels.
+    """
+
+    train: ImageSet
+    validation: ImageSet
+    test: ImageSet
+    num_classes: int
+    """Classes that the labels name; 0 if the source has no labels."""
+
+
+def classes_in_turn(classes: Sequence[int], count: int) -> np.ndarray | None:
+    """Labels int32 ``[count]`` that name the classes one after another, over and over.
+
+    None if there are no classes.
+    """
+    return np.resize(np.asarray(classes, np.int32), count) if classes else None
+
+
+def class_frequencies(labels: np.ndarray, num_classes: int) -> np.ndarray:
+    """The share of each class among ``labels``, to weight classes by.
+
+    Args:
+        labels: integers ``[N]`` in ``[0, num_classes)``, at least one.
+
+    Returns:
+        float64 ``[num_classes]``, sum 1.
+
+    Raises:
+        UserError: there are no labels, or some name no class.
+    """
+    require(
+        len(labels) > 0 and np.min(labels) >= 0 and np.max(labels) < num_classes,
+        f"the labels must be 0 to {num_classes - 1}, at least one, got"
+        f" {np.unique(labels)[:20]}; pass the labels of a set of {num_classes} classes",
+    )
+    return np.bincount(labels, minlength=num_classes) / len(labels)
+
+
+def batch_order(seed: int, epoch: int, num_images: int, batch_size: int) -> np.ndarray:
+    """Which images make up each batch of an epoch.
+
+    Every image once, in an order that depends only on seed and epoch.
+
+    Returns:
+        int32 ``[batches, batch_size]``; the last batch is filled up with -1.
+    """
+    order = np.random.default_rng((seed, epoch)).permutation(num_images)
+    num_batches = -(-num_images // batch_size)
+    filled = np.full(num_batches * batch_size, -1, np.int32)
+    filled[:num_images] = order
+    return filled.reshape(num_batches, batch_size)

@@ -1,0 +1,201 @@
+"""The checkpoints of a run: save, verify, restore, prune.
+
+``checkpoints/<step>/`` holds, as Orbax writes them, the item ``params`` (all that
+sampling and evaluation need) and the item ``training`` (what going on needs besides).
+Orbax does not notice damaged files, so each checkpoint gets a ``manifest.json`` with
+the SHA-256 of every file, written last: a folder without one is an interrupted save and
+is passed over, and one whose files differ is refused.
+"""
+
+import contextlib
+import math
+import shutil
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+from orbax.checkpoint import v1
+
+from pixelcnn_jax.errors import UserError, require
+from pixelcnn_jax.models import legacy
+from pixelcnn_jax.models.base import PixelModel
+from pixelcnn_jax.params import to_params
+from pixelcnn_jax.runs import manifests
+from pixelcnn_jax.runs.manifests import MANIFEST
+
+ocp: Any = v1  # Any: its annotations do not hold for trees of abstract arrays
+
+Which = Literal["best", "latest"]
+
+KEPT = 2
+"""How many of the latest checkpoints are kept; the best one is kept besides."""
+
+
+class Checkpoints:
+    """The folder ``checkpoints`` of a run."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def steps(self) -> list[int]:
+        """The steps of the whole checkpoints, ascending."""
+        return [s for s in self._all_steps() if (self._of(s) / MANIFEST).is_file()]
+
+    def choose(self, which: Which = "best") -> int:
+        """The step of the best or latest checkpoint; the latest if none was validated.
+
+        Raises:
+            UserError: ``which`` is neither, or there are no checkpoints.
+        """
+        require(
+            which in ("best", "latest"),
+            f"checkpoint must be best or latest, got {which!r}; try best",
+        )
+        found = self.steps()
+        require(
+            bool(found),
+            f"the run's folder must hold a checkpoint, and {self.folder.parent} has"
+            " none; train it first",
+        )
+        return found[-1] if which == "latest" else self._best(found)
+
+    def _best(self, steps: list[int]) -> int:
+        scores = {step: self._score(step) for step in steps}
+        if all(score == math.inf for score in scores.values()):
+            return steps[-1]
+        return min(steps, key=lambda step: (scores[step], step))
+
+    def _score(self, step: int) -> float:
+        manifest = manifests.read(self._of(step))
+        if manifest is None or manifest.bits_per_dim is None:
+            return math.inf
+        return manifest.bits_per_dim
+
+    def save(
+        self, step: int, items: Mapping[str, object], bits_per_dim: float | None
+    ) -> None:
+        """Save, and wait until all is on disk; then drop what is kept no longer.
+
+        Args:
+            step: updates made so far; names the checkpoint.
+            items: pytrees of arrays by name; "params" among them.
+            bits_per_dim: on the validation images, if it was measured at this step.
+        """
+        with _quiet():
+            ocp.save_checkpointables(
+                self._of(step).resolve(), dict(items), overwrite=True
+            )
+        manifests.write(self._of(step), bits_per_dim)
+        self._prune()
+
+    def _prune(self) -> None:
+        steps = self.steps()
+        kept = {*steps[-KEPT:], self._best(steps)}
+        for step in steps:
+            if step not in kept:
+                # First, so that a kill in mid-delete leaves nothing that looks whole.
+                (self._of(step) / MANIFEST).unlink()
+                shutil.rmtree(self._of(step))
+
+    def remove_interrupted(self) -> None:
+        """Delete what saves that were interrupted have left."""
+        for step in set(self._all_steps()) - set(self.steps()):
+            shutil.rmtree(self._of(step))
+        for path in self.folder.glob("*.orbax-checkpoint-tmp*"):
+            shutil.rmtree(path)
+
+    def restore(
+        self, step: int, items: Mapping[str, object], model: PixelModel
+    ) -> dict[str, Any]:
+        """Some items of a checkpoint, once its files have passed their checksums.
+
+        Args:
+            step: one of `steps`.
+            items: by name, a pytree like the one saved; shapes and types are what
+                counts.
+            model: the model that the parameters among them are of. Those of a
+                checkpoint that 0.1.0 wrote are converted.
+
+        Raises:
+            UserError: a file is missing or differs from what was saved. The message
+                names the checkpoint before it that is whole.
+        """
+        self._require_whole(step)
+        manifest = manifests.read(self._of(step))
+        if manifest is not None and manifest.format == 1:
+            return self._restore_old(step, items, model)
+        return self._read(step, items)
+
+    def _restore_old(
+        self, step: int, items: Mapping[str, object], model: PixelModel
+    ) -> dict[str, Any]:
+        """Parameters, Adam's moments and the EMA weights are all stored alike."""
+        new_names, old = to_params(model)[1].keys(), legacy.old_shapes(model)
+
+        def is_new(tree: object) -> bool:
+            return isinstance(tree, dict) and tree.keys() == new_names
+
+        def is_old(tree: object) -> bool:
+            return isinstance(tree, dict) and tree.keys() == old.keys()
+
+        abstract = jax.tree.map(
+            lambda x: old if is_new(x) else x, dict(items), is_leaf=is_new
+        )
+        return jax.tree.map(
+            lambda x: legacy.convert(model, x) if is_old(x) else x,
+            self._read(step, abstract),
+            is_leaf=is_old,
+        )
+
+    def _read(self, step: int, items: Mapping[str, object]) -> dict[str, Any]:
+        sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+        abstract = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
+            dict(items),
+        )
+        with _quiet():
+            return ocp.load_checkpointables(self._of(step).resolve(), abstract)
+
+    def _require_whole(self, step: int) -> None:
+        found = manifests.damage(self._of(step))
+        if found is None:
+            return
+        whole = [
+            s
+            for s in self.steps()
+            if s != step and manifests.damage(self._of(s)) is None
+        ]
+        earlier = [s for s in whole if s < step] or whole
+        if found.unreadable:
+            cure = "make it readable and try again"
+        elif earlier:
+            cure = (
+                f"the checkpoint of step {earlier[-1]} is good: move {self._of(step)}"
+                " elsewhere to use it"
+            )
+        else:
+            cure = "no other checkpoint is good: restore its files from a copy"
+        raise UserError(
+            f"checkpoint {self._of(step)} is damaged: {found.problem}; {cure}"
+        )
+
+    def _of(self, step: int) -> Path:
+        return self.folder / str(step)
+
+    def _all_steps(self) -> list[int]:
+        if not self.folder.is_dir():
+            return []
+        found = self.folder.iterdir()
+        names = {p.name for p in found if p.is_dir() and not p.is_symlink()}
+        # Only names that `save` gives: "7", not "007".
+        return sorted(int(x) for x in names if x.isdecimal() and str(int(x)) == x)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the warnings of Orbax about shardings, which do not matter here."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

@@ -1,0 +1,187 @@
+"""The folder of a run."""
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import filelock
+from flax import nnx
+
+from pixelcnn_jax.config import Config, flatten, from_json, to_json
+from pixelcnn_jax.errors import UserError, require
+from pixelcnn_jax.files import write_text
+from pixelcnn_jax.models import build_model
+from pixelcnn_jax.models.base import PixelModel
+from pixelcnn_jax.params import from_params, to_params
+from pixelcnn_jax.runs import tables
+from pixelcnn_jax.runs.checkpoints import Checkpoints, Which
+from pixelcnn_jax.runs.tables import Row
+
+CONFIG = "config.json"
+PRETRAINED = Path(__file__).parents[1] / "pretrained"
+"""Runs that ship with the package."""
+
+MAY_CHANGE = ("training.epochs", "data.data_dir", "workdir")
+"""Settings in which a resumed run may differ from what it was."""
+
+READS = 3
+"""How often a reader tries anew if a training drops the checkpoint under its hands."""
+
+
+class Run:
+    """A run's folder: what stands in it, and who may write there.
+
+    To make one creates nothing; who writes holds the folder (`hold`).
+
+    Raises:
+        UserError: the path begins with the home of a user that does not exist.
+    """
+
+    def __init__(self, folder: str | Path):
+        try:
+            self.path = Path(folder).expanduser()
+        except RuntimeError as error:
+            raise UserError(
+                f"workdir must be a folder, got {folder} ({error}); pass another"
+                " workdir"
+            ) from error
+        self.checkpoints = Checkpoints(self.path / "checkpoints")
+
+    @classmethod
+    def named(cls, run: str | Path) -> "Run":
+        """The run of a folder, or one that ships with the package: "digits"."""
+        found, shipped = cls(run), PRETRAINED / str(run)
+        if not found.path.exists() and shipped.parent == PRETRAINED:
+            return cls(shipped) if shipped.is_dir() else found
+        return found
+
+    # --- settings
+
+    def config(self) -> Config:
+        """The settings of the run.
+
+        Raises:
+            UserError: the folder is not a run, or its config is unreadable.
+        """
+        path = self.path / CONFIG
+        require(
+            path.is_file(),
+            f"the run's folder must hold {CONFIG}, and {self.path} does not; pass the"
+            " workdir of a training run",
+        )
+        try:
+            text = path.read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(
+                f"{path} must be a readable text file, got {error}; restore it"
+            ) from error
+        return from_json(text)
+
+    def write_config(self, config: Config) -> None:
+        """Write down the settings; to be called once nothing can be wrong with them."""
+        write_text(self.path / CONFIG, to_json(config))
+
+    # --- what was learnt
+
+    def load(self, checkpoint: Which = "best") -> PixelModel:
+        """The model of a checkpoint; see `pixelcnn_jax.load`."""
+        config = self.config()
+        shapes = nnx.eval_shape(lambda: build_model(config.model))
+        graph, params = to_params(shapes)
+        items = self.restore(checkpoint, {"params": params}, shapes)
+        return from_params(graph, items["params"])
+
+    def restore(
+        self, which: Which, items: Mapping[str, object], model: PixelModel
+    ) -> dict[str, Any]:
+        """Some items of a checkpoint; see `Checkpoints.restore`.
+
+        A training beside may drop the checkpoint meanwhile; then the next is taken.
+        """
+        for _ in range(READS - 1):
+            step = self.checkpoints.choose(which)
+            try:
+                return self.checkpoints.restore(step, items, model)
+            except (UserError, OSError, ValueError):
+                if step in self.checkpoints.steps():
+                    raise
+        return self.checkpoints.restore(self.checkpoints.choose(which), items, model)
+
+    def rows(self) -> list[Row]:
+        """The figures of the epochs so far."""
+        return tables.read_metrics(self.path)
+
+    # --- writing
+
+    @contextlib.contextmanager
+    def hold(self, config: Config) -> Iterator[None]:
+        """The folder, made if it is missing, held by this process only.
+
+        Raises:
+            UserError: the folder is a file or can't be written, another process holds
+                it, or it holds checkpoints of another configuration.
+        """
+        lock = self._lock()
+        try:
+            self._require_same(config)
+            self.checkpoints.remove_interrupted()
+            yield
+        finally:
+            lock.release()
+
+    def _lock(self) -> filelock.BaseFileLock:
+        try:
+            (self.path / "samples").mkdir(parents=True, exist_ok=True)
+            lock = filelock.FileLock(self.path / "lock")
+            lock.acquire(blocking=False)
+        except filelock.Timeout as error:
+            raise UserError(
+                "only one process may train in a folder, and another one holds"
+                f" {self.path}; wait for it, end it, or pass another workdir"
+            ) from error
+        except (OSError, NotImplementedError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise UserError(
+                f"workdir must be a folder that can be written, got {self.path}"
+                f" ({reason}); pass another workdir"
+            ) from error
+        return lock
+
+    def _require_same(self, config: Config) -> None:
+        if not self.checkpoints.steps():
+            return
+        former = self.config()
+        old, new = flatten(former), flatten(config)
+        differences = [
+            f"{name} {old.get(name)!r} (now {new.get(name)!r})"
+            for name in sorted(old.keys() | new.keys())
+            if old.get(name) != new.get(name) and name not in MAY_CHANGE
+        ]
+        if former.training.epochs > config.training.epochs:
+            differences.append(
+                f"training.epochs {former.training.epochs}, which may only grow"
+                f" (now {config.training.epochs})"
+            )
+        require(
+            not differences,
+            "a run goes on only with its own settings, and"
+            f" {self.path} has {', '.join(differences)};"
+            " pass those or another workdir",
+        )
+
+
+def load(run: str | Path, checkpoint: Which = "best") -> PixelModel:
+    """A trained model.
+
+    Args:
+        run: a run's folder, or the name of a model that ships with the package:
+            "digits".
+        checkpoint: "best" on the validation images (the latest if there were none), or
+            "latest".
+
+    Raises:
+        UserError: there is no such run, it has no such checkpoint, or the checkpoint's
+            files are damaged.
+    """
+    return Run.named(run).load(checkpoint)

@@ -1,0 +1,167 @@
+"""Feeds: how the training images come to the devices.
+
+A feed hands out `Batches`, which an update takes without knowing where they are from.
+"""
+
+import concurrent.futures
+from typing import NamedTuple, Protocol
+
+import jax
+import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
+
+from pixelcnn_jax.data import ImageSet, batch_order
+from pixelcnn_jax.devices import DATA, replicated
+from pixelcnn_jax.training.shares import Shares
+
+RESIDENT_SHARE = 0.25
+"""Of an accelerator's memory, what the training images may fill."""
+
+RESIDENT_BYTES_ON_CPU = 2**31
+"""What the copies of the training images on a CPU's devices may fill together."""
+
+SENT_BYTES = 2**27
+"""What is sent to the devices at a time when the images do not fit there."""
+
+
+class Batches(NamedTuple):
+    """Some batches of an epoch, on the devices.
+
+    Each device holds images, and of each batch the places of its share among them.
+    """
+
+    images: jax.Array
+    """Levels or brightness ``[M, H, W, C]``, as many on each device."""
+    labels: jax.Array | None
+    """int32 ``[M]``."""
+    place: jax.Array
+    """int32 ``[batches, width]``: where on its device each image lies."""
+    index: jax.Array
+    """int32 ``[batches, width]``: which image of the set it is; -1: none, padding."""
+    first: int
+    """The first batch to take."""
+    stop: int
+    """The batch before which to stop."""
+
+    @property
+    def count(self) -> int:
+        """How many there are to take."""
+        return self.stop - self.first
+
+
+class Order:
+    """The batches of each epoch, padded to the width that the devices share out."""
+
+    def __init__(self, seed: int, num_images: int, batch_size: int, width: int):
+        self.batches = -(-num_images // batch_size)
+        self._arguments = (num_images, batch_size)
+        self._seed, self._width = seed, width
+
+    def __call__(self, epoch: int) -> np.ndarray:
+        """int32 ``[batches, width]``; -1 stands for no image."""
+        order = batch_order(self._seed, epoch, *self._arguments)
+        filled = np.full((len(order), self._width), -1, np.int32)
+        filled[:, : order.shape[1]] = order
+        return filled
+
+
+class Feed(Protocol):
+    """Where an update gets its images from."""
+
+    spec: PartitionSpec
+    """How `Batches.images` lie on the devices."""
+
+    def __init__(self, images: ImageSet, shares: Shares, order: Order): ...
+
+    def batches(self, epoch: int, start: int, count: int) -> Batches:
+        """Batches of an epoch from ``start`` on.
+
+        They are ``count``, if the feed leaves the choice, but none of another epoch.
+        """
+        ...
+
+
+def choose_feed(
+    images: ImageSet, shares: Shares
+) -> type["Resident"] | type["SentAhead"]:
+    """`Resident` if the images fit on the devices, else `SentAhead`."""
+    size, device = images.images.nbytes, shares.mesh.devices.flat[0]
+    if device.platform == "cpu":
+        fits = size * shares.mesh.size <= RESIDENT_BYTES_ON_CPU
+    else:
+        memory = (device.memory_stats() or {}).get("bytes_limit")
+        fits = memory is None or size <= RESIDENT_SHARE * memory
+    return Resident if fits else SentAhead
+
+
+class Resident:
+    """All images stay on every device; batches are chosen there."""
+
+    spec = PartitionSpec()
+
+    def __init__(self, images: ImageSet, shares: Shares, order: Order):
+        everywhere = replicated(shares.mesh)
+        self._images = jax.device_put(images.images, everywhere)
+        self._labels = jax.device_put(_int32(images.labels), everywhere)
+        self._mesh, self._order = shares.mesh, order
+        self._epoch: tuple[int, jax.Array, jax.Array] | None = None
+
+    def batches(self, epoch: int, start: int, count: int) -> Batches:
+        if self._epoch is None or self._epoch[0] != epoch:
+            index = self._order(epoch)
+            share = NamedSharding(self._mesh, PartitionSpec(None, DATA))
+            placed = jax.device_put((np.maximum(index, 0), index), share)
+            self._epoch = (epoch, *placed)
+        _, place, index = self._epoch
+        stop = min(start + count, self._order.batches)
+        return Batches(self._images, self._labels, place, index, start, stop)
+
+
+class SentAhead:
+    """The images of some batches are sent while those before them are computed.
+
+    Always so many, whatever is asked for: there is one program, and the next ones to
+    send are known.
+    """
+
+    spec = PartitionSpec(DATA)
+
+    def __init__(self, images: ImageSet, shares: Shares, order: Order):
+        self._images, self._labels = images.images, _int32(images.labels)
+        self._shares, self._order = shares, order
+        batch = images.images[0].nbytes * shares.width
+        self._rows = min(order.batches, max(1, SENT_BYTES // batch))
+        self._pool = concurrent.futures.ThreadPoolExecutor(1)
+        self._ahead: dict[tuple[int, int], concurrent.futures.Future[Batches]] = {}
+
+    def batches(self, epoch: int, start: int, count: int) -> Batches:
+        ahead = self._ahead.pop((epoch, start), None)
+        found = self._send(epoch, start) if ahead is None else ahead.result()
+        following = (epoch, start + self._rows)
+        self._ahead.clear()
+        if following[1] < self._order.batches:
+            self._ahead[following] = self._pool.submit(self._send, *following)
+        return found
+
+    def _send(self, epoch: int, start: int) -> Batches:
+        order = self._order(epoch)
+        stop = min(start + self._rows, len(order))
+        # What the epoch lacks is filled up with a batch that is not taken.
+        index = order[np.minimum(np.arange(start, start + self._rows), stop - 1)]
+        mesh, share = self._shares.mesh, self._shares.share
+        by_device = index.reshape(self._rows, mesh.size, share).swapaxes(0, 1).ravel()
+        chosen = np.maximum(by_device, 0)
+        labels = None if self._labels is None else self._labels[chosen]
+        place = np.arange(self._rows * share, dtype=np.int32).reshape(-1, share)
+        images, labels = jax.device_put(
+            (self._images[chosen], labels), NamedSharding(mesh, self.spec)
+        )
+        place, index = jax.device_put(
+            (np.tile(place, mesh.size), index),
+            NamedSharding(mesh, PartitionSpec(None, DATA)),
+        )
+        return Batches(images, labels, place, index, 0, stop - start)
+
+
+def _int32(labels: np.ndarray | None) -> np.ndarray | None:
+    return None if labels is None else np.asarray(labels, np.int32)

@@ -1,0 +1,99 @@
+"""The two doors to training: arrays in memory, and a named source of images."""
+
+import dataclasses
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from pixelcnn_jax import data
+from pixelcnn_jax.config import ARRAYS, Config, DataConfig
+from pixelcnn_jax.data import ImageSet
+from pixelcnn_jax.errors import require
+from pixelcnn_jax.runs import Run
+from pixelcnn_jax.training.keeping import InFolder, InMemory
+from pixelcnn_jax.training.loop import Fit, learn
+
+Images = ImageSet | np.ndarray | jax.Array
+Labels = np.ndarray | jax.Array
+
+
+def fit(
+    config: Config,
+    train: Images,
+    validation: Images | None = None,
+    *,
+    workdir: str | Path | None = None,
+    labels: Labels | None = None,
+    validation_labels: Labels | None = None,
+) -> Fit:
+    """Train a model on images in memory.
+
+    Args:
+        config: the model and how to train it; ``data`` and ``workdir`` are ignored.
+        train: levels, integers ``[N, H, W, C]`` in ``[0, levels)``, of the config's
+            size; or a `data.ImageSet`, which may hold brightness instead.
+        validation: likewise, for the figures of each epoch and the choice of the best
+            checkpoint.
+        workdir: the run's folder, in which everything is kept as by `train`, for
+            `load`; a run that was interrupted goes on if it is given the same arrays.
+            None: nothing is written.
+        labels: integers ``[N]``, the classes of ``train``, if that is an array. A model
+            without classes needs none.
+        validation_labels: those of ``validation``.
+
+    Returns:
+        The model after the last epoch, and the figures of each epoch.
+
+    Raises:
+        UserError: the images or labels are not what the model takes, the folder can't
+            be used, or the likelihood does not stay finite.
+    """
+    if validation is None:
+        validation = np.zeros((0, *np.shape(_array(train))[1:]), np.uint8)
+    images = _image_set(train, labels)
+    held_out = _image_set(validation, validation_labels)
+    if workdir is None:
+        return learn(config, images, held_out, InMemory())
+    source = DataConfig(ARRAYS, validation_images=len(held_out))
+    config = dataclasses.replace(config, data=source, workdir=str(workdir))
+    run = Run(workdir)
+    with run.hold(config):
+        return learn(config, images, held_out, InFolder(run, config))
+
+
+def train(config: Config) -> Path:
+    """Train a model on a named set of images, or go on with a run.
+
+    All results are in the folder ``config.workdir``: ``config.json``, ``checkpoints/``,
+    ``metrics.csv``, ``timings.csv``, ``curves.png``, ``samples/``, ``tensorboard/``.
+    A run that was interrupted goes on from its last checkpoint and ends with the bits
+    that it would have had (same machine, package versions and number of devices).
+
+    Returns:
+        The run's folder, for `load`.
+
+    Raises:
+        UserError: the data or the folder can't be used with this config; see
+            `data.load` and `Run.hold`. Or the likelihood does not stay finite.
+    """
+    run = Run(config.workdir)
+    with run.hold(config):
+        splits = data.load(config.data, config.model)
+        learn(config, splits.train, splits.validation, InFolder(run, config))
+    return run.path
+
+
+def _image_set(images: Images, labels: Labels | None) -> ImageSet:
+    if isinstance(images, ImageSet):
+        require(
+            labels is None,
+            "labels must be left out if the images are an ImageSet, which has its own",
+        )
+        return images
+    classes = None if labels is None else np.asarray(labels)
+    return ImageSet(np.asarray(images), classes)
+
+
+def _array(images: Images) -> np.ndarray | jax.Array:
+    return images.images if isinstance(images, ImageSet) else images

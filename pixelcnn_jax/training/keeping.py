@@ -1,0 +1,152 @@
+"""What a training keeps: everything, in a run's folder; or nothing."""
+
+import contextlib
+import time
+from typing import Any, Protocol
+
+from pixelcnn_jax.config import Config
+from pixelcnn_jax.models.base import PixelModel
+from pixelcnn_jax.runs import Row, Run, tables
+from pixelcnn_jax.training.reports import Report, Result, folder_reports
+from pixelcnn_jax.training.stopping import StopRequest
+from pixelcnn_jax.training.update import TrainState
+
+CHECKPOINT_SECONDS = 300.0
+"""Longest time between checkpoints, in epochs that take longer."""
+
+
+class Keeper(Protocol):
+    """Where the states of a training go; a context manager around its epochs."""
+
+    def __enter__(self) -> object: ...
+
+    def __exit__(self, *exception: object) -> None: ...
+
+    def restore(self, start: TrainState, model: PixelModel) -> TrainState:
+        """The state that was kept last; ``start`` if none was."""
+        ...
+
+    def rows(self) -> list[Row]:
+        """The figures of the epochs that were kept."""
+        ...
+
+    def begin(self, state: TrainState) -> list[Row]:
+        """The figures of the epochs before ``state``, from which training goes on."""
+        ...
+
+    def on_the_way(self, state: TrainState) -> None:
+        """After some updates of an epoch that has more.
+
+        Raises:
+            Stopped: the user asked for it, and the state is kept.
+        """
+        ...
+
+    def after_epoch(self, state: TrainState, result: Result) -> None:
+        """After an epoch. What it returned from is safe."""
+        ...
+
+    def obey(self, kept: str) -> None:
+        """Raise `Stopped` if the user asked for it."""
+        ...
+
+
+class InMemory:
+    """Keeps nothing: a training that ends with the process."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *exception: object) -> None:
+        pass
+
+    def restore(self, start: TrainState, model: PixelModel) -> TrainState:
+        return start
+
+    def rows(self) -> list[Row]:
+        return []
+
+    def begin(self, state: TrainState) -> list[Row]:
+        return []
+
+    def on_the_way(self, state: TrainState) -> None:
+        pass
+
+    def after_epoch(self, state: TrainState, result: Result) -> None:
+        pass
+
+    def obey(self, kept: str) -> None:
+        pass
+
+
+class InFolder:
+    """Keeps checkpoints, tables and pictures in the folder of a run, which is held."""
+
+    def __init__(self, run: Run, config: Config):
+        self._run, self._config = run, config
+        self._stop, self._stack = StopRequest(), contextlib.ExitStack()
+        self._reports: list[Report] = []
+        self._saved = time.monotonic()
+
+    def __enter__(self) -> None:
+        self._stack.enter_context(self._stop)
+
+    def __exit__(self, *exception: object) -> None:
+        self._stack.close()
+
+    def restore(self, start: TrainState, model: PixelModel) -> TrainState:
+        if not self._run.checkpoints.steps():
+            return start
+        return from_items(self._run.restore("latest", to_items(start), model))
+
+    def rows(self) -> list[Row]:
+        return self._run.rows()
+
+    def begin(self, state: TrainState) -> list[Row]:
+        self._run.write_config(self._config)
+        rows = tables.keep(self._run.path, int(state.step))
+        self._reports = folder_reports(self._run.path, rows, self._stack)
+        self._saved = time.monotonic()
+        return rows
+
+    def on_the_way(self, state: TrainState) -> None:
+        if self._stop.asked or time.monotonic() - self._saved > CHECKPOINT_SECONDS:
+            self._save(state, None)
+            self._stop.obey(f"saved at step {int(state.step)}")
+
+    def after_epoch(self, state: TrainState, result: Result) -> None:
+        # Tables and pictures come first: what they say of later than the checkpoint is
+        # dropped when a run goes on, but what they lack would be lacking for ever.
+        for report in self._reports:
+            report(result)
+        self._save(state, result.row.validation_bits_per_dim)
+
+    def obey(self, kept: str) -> None:
+        self._stop.obey(kept)
+
+    def _save(self, state: TrainState, bits_per_dim: float | None) -> None:
+        self._run.checkpoints.save(int(state.step), to_items(state), bits_per_dim)
+        self._saved = time.monotonic()
+
+
+def to_items(state: TrainState) -> dict[str, object]:
+    """A state as the items of a checkpoint: what to sample with, and the rest.
+
+    With EMA weights, which are then what to sample with, the parameters themselves are
+    among the rest, as "weights".
+    """
+    training = state._asdict()
+    del training["ema_params"]
+    params = training.pop("params")
+    if state.ema_params:
+        training["weights"] = params
+    return {"params": state.eval_params, "training": training}
+
+
+def from_items(items: dict[str, Any]) -> TrainState:
+    """The state that `to_items` took apart."""
+    training = dict(items["training"])
+    if "weights" not in training:
+        return TrainState(params=items["params"], ema_params={}, **training)
+    weights = training.pop("weights")
+    return TrainState(params=weights, ema_params=items["params"], **training)

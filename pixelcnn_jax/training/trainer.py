@@ -1,0 +1,94 @@
+"""A model in training: where its images come from, how its weights move."""
+
+import math
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+
+from pixelcnn_jax.config import TrainingConfig
+from pixelcnn_jax.data import ImageSet
+from pixelcnn_jax.devices import replicated
+from pixelcnn_jax.models.base import PixelModel
+from pixelcnn_jax.params import from_params, to_params
+from pixelcnn_jax.training.feed import Feed, Order, choose_feed
+from pixelcnn_jax.training.optimizer import make_optimizer
+from pixelcnn_jax.training.shares import share_out
+from pixelcnn_jax.training.update import Randomness, TrainState, Updates
+
+
+class Trainer:
+    """Runs updates on the devices, several per call.
+
+    The randomness of an update depends only on the seed, the step and the images'
+    indices, so it is the same whatever the devices, microbatches and feed.
+
+    Args:
+        model: the network at its first weights.
+        config: how to train.
+        images: what to learn, as the model takes it.
+        seed: of the images' order, dropout and binarisation.
+        devices: what to spread each batch over; None: all devices.
+        feed: how the images come to the devices; None: as they fit.
+    """
+
+    def __init__(
+        self,
+        model: PixelModel,
+        config: TrainingConfig,
+        images: ImageSet,
+        *,
+        seed: int = 0,
+        devices: Sequence[object] | None = None,
+        feed: type[Feed] | None = None,
+    ):
+        self.graph, self._params = to_params(model)
+        self.config = config
+        self.num_images = len(images)
+        self.dims = math.prod(images.images.shape[1:])
+        shares = share_out(config, images.images.shape[1:], devices or jax.devices())
+        order = Order(seed, self.num_images, config.batch_size, shares.width)
+        self.batches = order.batches
+        self._feed = (feed or choose_feed(images, shares))(images, shares, order)
+        self._everywhere = replicated(shares.mesh)
+        self._optimizer = make_optimizer(config, config.epochs * self.batches)
+        self._updates = Updates(
+            self.graph,
+            config,
+            self._optimizer,
+            shares,
+            self._feed.spec,
+            Randomness(seed, model.config.dropout > 0, images.brightness),
+        )
+
+    def init(self) -> TrainState:
+        """The state before the first update."""
+        # Copied, because `run` gives the buffers of its argument away.
+        params = jax.tree.map(jnp.array, self._params)
+        ema = jax.tree.map(jnp.array, self._params) if self.config.ema_decay else {}
+        return TrainState(
+            params, self._optimizer.init(params), jnp.int32(0), jnp.float32(0), ema
+        )
+
+    def run(
+        self, state: TrainState, epoch: int, start: int, count: int
+    ) -> tuple[TrainState, int]:
+        """Updates on the batches of an epoch (from 0) from ``start`` on.
+
+        Returns:
+            The new state, and how many updates were made: at least one, about
+            ``count``. The buffers of the old state are given away.
+        """
+        batches = self._feed.batches(epoch, start, count)
+        # On every device; nothing moves if it is there.
+        state = jax.device_put(state, self._everywhere)
+        return self._updates(state, batches), batches.count
+
+    def seen(self, batches: int) -> int:
+        """How many images the first batches of an epoch hold."""
+        return min(self.num_images, batches * self.config.batch_size)
+
+    def model(self, state: TrainState) -> PixelModel:
+        """The network to evaluate and sample with, on one device."""
+        one = jax.tree.map(lambda x: x.addressable_data(0), state.eval_params)
+        return from_params(self.graph, one)

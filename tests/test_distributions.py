@@ -31,7 +31,7 @@ from tests.distributions import (
 from tests.hlo import computations
 
 over_registry = pytest.mark.parametrize("distribution", REGISTRY, ids=str)
-both_tempers = pytest.mark.parametrize("extreme", [False, True])
+regular_and_extreme = pytest.mark.parametrize("extreme", [False, True])
 
 
 @functools.partial(jax.jit, static_argnums=(0, 3))
@@ -45,7 +45,7 @@ def step_log_prob(distribution: Distribution, outputs, pixels, step: int) -> jax
 
 
 @over_registry
-@both_tempers
+@regular_and_extreme
 def test_masses_of_all_colours_sum_to_one(distribution: Distribution, extreme: bool):
     outputs = random_outputs(distribution, 200, extreme)
     colours = all_colours(distribution)
@@ -57,7 +57,7 @@ def test_masses_of_all_colours_sum_to_one(distribution: Distribution, extreme: b
 
 
 @over_registry
-@both_tempers
+@regular_and_extreme
 def test_conditionals_sum_to_one(distribution: Distribution, extreme: bool):
     outputs = random_outputs(distribution, 300, extreme)
     before = random_levels(distribution, 300)
@@ -70,7 +70,7 @@ def test_conditionals_sum_to_one(distribution: Distribution, extreme: bool):
 
 
 @over_registry
-@both_tempers
+@regular_and_extreme
 def test_conditionals_of_a_pixel_multiply_to_its_probability(
     distribution: Distribution, extreme: bool
 ):
@@ -102,7 +102,7 @@ def test_a_conditional_reads_the_earlier_channels_only(distribution: Distributio
 
 
 @over_registry
-@both_tempers
+@regular_and_extreme
 def test_steps_add_up_to_the_log_prob_of_a_pixel(
     distribution: Distribution, extreme: bool
 ):

@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 import plain_jax
 from flax import nnx
-
 from pixelcnn_jax.cli import use_machine_well
+
 from pixelcnn_jax.config import PixelCNNConfig
 from pixelcnn_jax.devices import data_mesh, spread
 from pixelcnn_jax.layers import CausalConv

@@ -35,11 +35,17 @@ def _gated(**overrides) -> Member:
     return Member(pj.GatedPixelCNNConfig.tiny(**overrides), oracles.gated_field)
 
 
+def _pp(**overrides) -> Member:
+    return Member(pj.PixelCNNPPConfig.tiny(**overrides), oracles.pp_field)
+
+
 MIXTURE = dict(distribution="logistic_mixture", num_mixtures=3)
 
 FAMILY = {
     "book": _book(),
-    "book-wide": _book(height=2, width=13, first_kernel_size=7),
+    "book-wide": _book(
+        height=2, width=13, first_kernel_size=7, num_blocks=1, num_classes=3
+    ),
     "book-tall": _book(height=8, width=3, first_kernel_size=3, num_blocks=3),
     "book-large-kernels": _book(height=3, width=8, first_kernel_size=7, kernel_size=5),
     "book-pointwise": _book(height=5, width=3, kernel_size=1, num_blocks=1),
@@ -53,10 +59,22 @@ FAMILY = {
     "gated-pointwise": _gated(height=5, kernel_size=1, num_layers=1),
     "gated-colour": _gated(height=4, width=4, channels=3, levels=3, num_classes=2),
     "gated-mixture": _gated(height=3, width=4, channels=3, levels=16, **MIXTURE),
+    "pp": _pp(),
+    "pp-odd": _pp(height=5, width=7, resolutions=3, num_classes=2),
+    "pp-mixture": _pp(height=4, width=3, channels=3, levels=16, **MIXTURE),
 }
 """Small models by name."""
 
-each_model = pytest.mark.parametrize("name", FAMILY)
+FAST = ("book", "book-wide", "book-colour", "gated", "gated-mixture", "pp")
+"""Those on which every change is tried; the others are marked slow."""
+
+each_model = pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[] if name in FAST else [pytest.mark.slow])
+        for name in FAMILY
+    ],
+)
 
 
 @functools.cache

@@ -6,6 +6,7 @@ from pixelcnn_jax.config import (
     GatedPixelCNNConfig,
     ModelConfig,
     PixelCNNConfig,
+    PixelCNNPPConfig,
 )
 
 
@@ -22,12 +23,9 @@ def itself(height: int, width: int, channels: int = 1) -> np.ndarray:
 def moved(seen: np.ndarray, row: int, column: int) -> np.ndarray:
     """What the position at this offset from each sees; nothing outside the image."""
     height, width = seen.shape[:2]
-    out = np.zeros_like(seen)
-    for r in range(height):
-        for c in range(width):
-            if 0 <= r + row < height and 0 <= c + column < width:
-                out[r, c] = seen[r + row, c + column]
-    return out
+    padded = np.pad(seen, [(height, height), (width, width)] + [(0, 0)] * 4)
+    top, left = height + row, width + column
+    return padded[top : top + height, left : left + width]
 
 
 def through(seen: np.ndarray, offsets, centre: str | None = None) -> np.ndarray:
@@ -83,3 +81,53 @@ def gated_field(config: ModelConfig) -> np.ndarray:
         new = new | v.any(axis=2, keepdims=True)
         h = new | h if index else new
     return h
+
+
+# --- PixelCNN++, from the paper's picture of its streams: sets of pixels, no kernels
+
+
+def pp_field(config: ModelConfig) -> np.ndarray:
+    assert isinstance(config, PixelCNNPPConfig)
+    c = config
+    image = itself(c.height, c.width)
+    v = through(image, [(r, x) for r in (-2, -1) for x in (-1, 0, 1)])
+    h = through(image, [(-1, -1), (-1, 0), (-1, 1), (0, -1)])
+    _, h = _pp_level(c, 0, v, h)
+    return h
+
+
+def _pp_level(c: PixelCNNPPConfig, level: int, v: np.ndarray, h: np.ndarray):
+    def block_v(v, other=None):
+        wide = [(r, x) for r in (-1, 0) for x in (-1, 0, 1)]
+        inner = through(v, wide)
+        return v | through(inner if other is None else inner | other, wide)
+
+    def block_h(h, other):
+        corner = [(-1, -1), (-1, 0), (0, -1), (0, 0)]
+        return h | through(through(h, corner) | other, corner)
+
+    left = [(v, h)]
+    for _ in range(c.num_resnets):
+        v = block_v(v)
+        h = block_h(h, v)
+        left.append((v, h))
+    if level + 1 == c.resolutions:
+        left.pop()
+    else:
+        wide = [(r, x) for r in (-1, 0) for x in (-1, 0, 1)]
+        corner = [(-1, -1), (-1, 0), (0, -1), (0, 0)]
+        coarse_v = through(v, wide)[::2, ::2]
+        coarse_h = through(h, corner)[::2, ::2]
+        coarse_v, coarse_h = _pp_level(c, level + 1, coarse_v, coarse_h)
+        v, h = np.zeros_like(v), np.zeros_like(h)
+        for row, column in np.ndindex(v.shape[:2]):
+            cell = (row // 2, column // 2)
+            h[row, column] = coarse_h[cell]
+            v[row, column] = coarse_v[cell]
+            if column % 2 and cell[1] + 1 < coarse_v.shape[1]:
+                v[row, column] |= coarse_v[cell[0], cell[1] + 1]
+    while left:
+        other_v, other_h = left.pop()
+        v = block_v(v, other_v)
+        h = block_h(h, v | other_h)
+    return v, h

@@ -51,7 +51,7 @@ def test_step_matches_image_pass_at_every_position(name: str):
                 found, wanted = outputs[0], expected[:, row, column]
                 if steps > 1:
                     found, wanted = found[:, known - 1], wanted[:, known - 1]
-                np.testing.assert_allclose(found, wanted, atol=5e-5)
+                np.testing.assert_allclose(found, wanted, rtol=5e-5, atol=5e-5)
             caches = observe(caches, at, images[None, :, row, column])
 
 

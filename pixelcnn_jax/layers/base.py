@@ -107,6 +107,10 @@ class CausalLayer(nnx.Module, Generic[X, C]):
         is one, at the price of forward-mode differentiation."""
         return self(x)
 
+    def calibrate(self, y_DBHW: jax.Array) -> None:
+        """Initialise parameters from the layer's outputs for a first batch, if they
+        are to come from data."""
+
     def fold(self) -> None:
         """Replace parameters by what is computed of them, so that no step computes it
         again. Afterwards the layer can be applied, not trained."""

@@ -13,7 +13,6 @@ import jax.numpy as jnp
 from jax import lax
 
 from pixelcnn_jax.layers.base import At, Caches, CausalLayer, Front, X
-from pixelcnn_jax.layers.normed import NormedConv
 from pixelcnn_jax.layers.strided import STRIDE, Grow, Shrink
 
 Found: TypeAlias = Any
@@ -113,10 +112,7 @@ class CalibratingPass(ImagePass):
     """
 
     def __call__(self, layer: CausalLayer[X, Any], x: X) -> jax.Array:
-        y = super().__call__(layer, x)
-        if not isinstance(layer, NormedConv):
-            return y
-        layer.calibrate(y)
+        layer.calibrate(super().__call__(layer, x))
         return super().__call__(layer, x)
 
     def coarser(

@@ -9,7 +9,7 @@ the way down, and what is too much is cropped on the way up: both causal.
 import jax
 import jax.numpy as jnp
 
-from pixelcnn_jax.layers.base import At, CausalLayer, Row, Spec
+from pixelcnn_jax.layers.base import At, Row, Spec
 from pixelcnn_jax.layers.normed import NormedConv
 from pixelcnn_jax.layers.products import (
     gather,
@@ -60,9 +60,6 @@ class Grow(NormedConv):
     Two rows by ``columns`` of taps. With two columns each position sees its own cell.
     With three, the second position of a cell sees the cell to the right as well, which
     is for features that know only rows above.
-
-    Args:
-        like: the size to crop to is given with the input, by any maps of that size.
     """
 
     @staticmethod
@@ -136,4 +133,6 @@ class Grow(NormedConv):
         return jax.lax.dynamic_slice(cache, start, (1, 1, *cache.shape[2:]))[0]
 
 
-__all__ = ["STRIDE", "CausalLayer", "Grow", "Shrink"]
+def _from_the_right(y_WBC: jax.Array, cells: int) -> jax.Array:
+    """What lies so many cells to the right of each of a row's; zeros outside."""
+    return jnp.pad(y_WBC[cells:], ((0, cells), (0, 0), (0, 0)))

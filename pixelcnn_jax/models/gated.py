@@ -26,8 +26,6 @@ class GatedPixelCNN(PixelModel):
     pixel.
     """
 
-    config: GatedPixelCNNConfig
-
     def __init__(self, config: GatedPixelCNNConfig, *, rngs: nnx.Rngs):
         super().__init__(config)
         features, head = config.features, config.head_features

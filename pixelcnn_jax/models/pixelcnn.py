@@ -27,8 +27,6 @@ class PixelCNN(PixelModel):
     book does not have, each layer that sees neighbours adds a vector for the class.
     """
 
-    config: PixelCNNConfig
-
     def __init__(self, config: PixelCNNConfig, *, rngs: nnx.Rngs):
         super().__init__(config)
         features, size = config.features, config.first_kernel_size

@@ -87,8 +87,6 @@ class PixelCNNPP(PixelModel):
     near the start of a coarse cell's first row.
     """
 
-    config: PixelCNNPPConfig
-
     def __init__(self, config: PixelCNNPPConfig, *, rngs: nnx.Rngs):
         super().__init__(config)
         conv = partial(NormedConv, dtype=config.dtype, rngs=rngs)

@@ -31,15 +31,20 @@ def receptive_field(model: PixelModel, rows: Sequence[int] | None = None) -> np.
     graph, state = nnx.split(model)
     positive = nnx.merge(graph, jax.tree.map(lambda w: 0.1 * jnp.abs(w) + 0.01, state))
     shape = (c.height, c.width, c.channels)
-    x_HWC = jax.random.uniform(jax.random.key(0), shape, minval=0.1)
+    top = c.levels - 1
+    x_HWC = jax.random.uniform(jax.random.key(0), shape, minval=0.6 * top, maxval=top)
     return dependence(positive, x_HWC, rows) != 0
 
 
 def dependence(
     model: PixelModel, x_HWC: jax.Array, rows: Sequence[int] | None = None
 ) -> np.ndarray:
-    """How strongly each output moves with each encoded input: |derivatives|, summed
-    over the numbers that describe one channel; shaped as `receptive_field`."""
+    """How strongly each output moves with each pixel: |derivatives|, summed over the
+    numbers that describe one channel; shaped as `receptive_field`.
+
+    Args:
+        x_HWC: an image, its levels as floats.
+    """
     c, ordered = model.config, model.distribution.ordered_channels
     graph, params = nnx.split(model)
     moves = np.zeros((c.height, c.width, ordered, c.height, c.width, ordered))
@@ -62,7 +67,7 @@ def _jacobian(
     labels = jnp.zeros(1, jnp.int32) if model.config.num_classes else None
 
     def outputs(x_HWC: jax.Array) -> jax.Array:
-        x_CBHW = jnp.moveaxis(x_HWC[None], -1, 0)
+        x_CBHW = jnp.moveaxis(model.encode(x_HWC[None]), -1, 0)
         apply, conditions = ImagePass(), Conditions(labels)
         above = model.vertical(x_CBHW, conditions, apply)
         raw_PW = model.network(x_CBHW, above, conditions, apply)[:, 0, row]

@@ -36,7 +36,7 @@ class Batches(NamedTuple):
     """int32 ``[M]``."""
     place: jax.Array
     """int32 ``[batches, width]``: where on its device each image lies."""
-    index: jax.Array
+    image: jax.Array
     """int32 ``[batches, width]``: which image of the set it is; -1: none, padding."""
     first: int
     """The first batch to take."""
@@ -44,7 +44,7 @@ class Batches(NamedTuple):
     """The batch before which to stop."""
 
     @property
-    def count(self) -> int:
+    def number(self) -> int:
         """How many there are to take."""
         return self.stop - self.first
 

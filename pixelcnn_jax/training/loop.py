@@ -17,6 +17,7 @@ from pixelcnn_jax.likelihood import evaluate
 from pixelcnn_jax.models import build_model
 from pixelcnn_jax.models.base import PixelModel
 from pixelcnn_jax.runs import Row, tables
+from pixelcnn_jax.training.calibration import calibrated
 from pixelcnn_jax.training.keeping import Keeper
 from pixelcnn_jax.training.reports import Console, Result
 from pixelcnn_jax.training.trainer import Trainer
@@ -65,6 +66,8 @@ def learn(
         return Fit(trainer.model(state), keeper.rows())
     if int(state.step) > 0:
         console.say(f"going on with {config.workdir} from step {int(state.step)}")
+    else:
+        state = trainer.init(calibrated(model, config, images))
     with keeper, contextlib.closing(console):
         rows = keeper.begin(state)
         for epoch in range(done, config.training.epochs):

@@ -61,11 +61,16 @@ class Trainer:
             Randomness(seed, model.config.dropout > 0, images.brightness),
         )
 
-    def init(self) -> TrainState:
-        """The state before the first update."""
+    def init(self, model: PixelModel | None = None) -> TrainState:
+        """The state before the first update.
+
+        Args:
+            model: whose weights to begin with; None: those of the model given first.
+        """
         # Copied, because `run` gives the buffers of its argument away.
-        params = jax.tree.map(jnp.array, self._params)
-        ema = jax.tree.map(jnp.array, self._params) if self.config.ema_decay else {}
+        first = self._params if model is None else to_params(model)[1]
+        params = jax.tree.map(jnp.array, first)
+        ema = jax.tree.map(jnp.array, first) if self.config.ema_decay else {}
         return TrainState(
             params, self._optimizer.init(params), jnp.int32(0), jnp.float32(0), ema
         )
@@ -82,7 +87,7 @@ class Trainer:
         batches = self._feed.batches(epoch, start, count)
         # On every device; nothing moves if it is there.
         state = jax.device_put(state, self._everywhere)
-        return self._updates(state, batches), batches.count
+        return self._updates(state, batches), batches.number
 
     def seen(self, batches: int) -> int:
         """How many images the first batches of an epoch hold."""

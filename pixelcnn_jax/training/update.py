@@ -129,7 +129,7 @@ class Updates:
     def _update(self, batches: Batches, row: jax.Array, state: TrainState):
         """One update, on one device's share of the batch."""
         nats, gradients = self._sum(batches, row, state)
-        count = lax.psum((batches.index[row] >= 0).sum(), DATA)
+        count = lax.psum((batches.image[row] >= 0).sum(), DATA)
         dims = math.prod(batches.images.shape[1:])
         gradients = jax.tree.map(lambda g: g / (count * dims), gradients)
         updates, opt_state = self._optimizer.update(
@@ -151,7 +151,7 @@ class Updates:
         """The nats of a batch and their gradients, summed over images and devices."""
         parts = (self._shares.microbatches, self._shares.microbatch)
         place = batches.place[row].reshape(parts)
-        index = batches.index[row].reshape(parts)
+        index = batches.image[row].reshape(parts)
 
         def add(total, microbatch):
             one = jax.value_and_grad(self._nats)(

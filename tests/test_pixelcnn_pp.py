@@ -21,10 +21,10 @@ from tests.test_causality import blind_share
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
-        (dict(), 53_659_080),
-        (dict(filters=192), 77_244_104),
-        (dict(filters=64), 8_610_504),
         (dict(filters=64, num_resnets=2), 3_874_632),
+        pytest.param(dict(), 53_659_080, marks=pytest.mark.slow),
+        pytest.param(dict(filters=192), 77_244_104, marks=pytest.mark.slow),
+        pytest.param(dict(filters=64), 8_610_504, marks=pytest.mark.slow),
     ],
 )
 def test_it_has_the_published_size(settings: dict, expected: int):
@@ -80,6 +80,7 @@ def test_calibration_gives_each_layer_its_mean_and_deviation():
         assert mean < 1e-4 and deviation == pytest.approx(1, abs=0.02)
 
 
+@pytest.mark.slow
 def test_calibration_is_the_same_for_any_devices_and_part_of_resume(tmp_path):
     rng = np.random.default_rng(0)
     images = rng.integers(0, 4, (24, 6, 5, 1), dtype=np.uint8)

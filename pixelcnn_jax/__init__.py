@@ -5,6 +5,7 @@ in, D features out, V levels, M mixture components, P parameters of a pixel's
 distribution, F the positions of a front, N images of a set.
 """
 
+from pixelcnn_jax.completion import complete
 from pixelcnn_jax.config import (
     Config,
     GatedPixelCNNConfig,
@@ -13,8 +14,9 @@ from pixelcnn_jax.config import (
 )
 from pixelcnn_jax.data import ImageSet
 from pixelcnn_jax.errors import UserError
-from pixelcnn_jax.likelihood import bits_per_dim, log_prob
+from pixelcnn_jax.likelihood import bits_per_dim, log_prob, pixel_log_prob
 from pixelcnn_jax.models import GatedPixelCNN, PixelCNN, PixelModel, build_model
+from pixelcnn_jax.posterior import class_log_posterior
 from pixelcnn_jax.runs import load
 from pixelcnn_jax.sampling import Sampler, sample
 from pixelcnn_jax.training import Fit, fit, train
@@ -34,9 +36,12 @@ __all__ = [
     "UserError",
     "bits_per_dim",
     "build_model",
+    "class_log_posterior",
+    "complete",
     "fit",
     "load",
     "log_prob",
+    "pixel_log_prob",
     "preset",
     "sample",
     "train",

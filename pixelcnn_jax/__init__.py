@@ -19,6 +19,7 @@ from pixelcnn_jax.models import GatedPixelCNN, PixelCNN, PixelModel, build_model
 from pixelcnn_jax.posterior import class_log_posterior
 from pixelcnn_jax.runs import load
 from pixelcnn_jax.sampling import Sampler, sample
+from pixelcnn_jax.stepper import Stepper
 from pixelcnn_jax.training import Fit, fit, train
 
 __version__ = "0.1.0"
@@ -33,6 +34,7 @@ __all__ = [
     "PixelCNNConfig",
     "PixelModel",
     "Sampler",
+    "Stepper",
     "UserError",
     "bits_per_dim",
     "build_model",

@@ -47,6 +47,7 @@ ALLOWED = {
     },
     "jobs": {"drawing", "models", "arguments", "devices", "keys"},
     "sampling": {"jobs", "drawing", "models", "arguments"},
+    "stepper": {"models", "layers", "arguments", "errors"},
     "completion": {"jobs", "drawing", "models", "arguments", "errors"},
     "runs": {"models", "config", "params", "files", "errors"},
     "training": {

@@ -6,6 +6,7 @@ distribution, F the positions of a front, N images of a set.
 """
 
 from pixelcnn_jax.completion import complete
+from pixelcnn_jax.compression import compress, decompress
 from pixelcnn_jax.config import (
     Config,
     GatedPixelCNNConfig,
@@ -40,6 +41,8 @@ __all__ = [
     "build_model",
     "class_log_posterior",
     "complete",
+    "compress",
+    "decompress",
     "fit",
     "load",
     "log_prob",

@@ -48,6 +48,8 @@ ALLOWED = {
     "jobs": {"drawing", "models", "arguments", "devices", "keys"},
     "sampling": {"jobs", "drawing", "models", "arguments"},
     "stepper": {"models", "layers", "arguments", "errors"},
+    "container": {"errors"},
+    "compression": {"container", "stepper", "models", "errors"},
     "completion": {"jobs", "drawing", "models", "arguments", "errors"},
     "runs": {"models", "config", "params", "files", "errors"},
     "training": {

@@ -37,7 +37,6 @@ class Drawer:
         self.model = model
         self._graph, params = nnx.split(model)
         self.params = Placed(params)
-        self._home = jnp.asarray(jax.tree.leaves(params)[0]).sharding
 
     def __call__(
         self,
@@ -75,7 +74,10 @@ class Drawer:
         if mesh is not None:
             inputs = jax.device_put(inputs, replicated(mesh))
         drawn = run(self._graph, job, mesh, self.params.on(mesh), *inputs)
-        return drawn if mesh is None else jax.device_put(drawn, self._home)
+        if mesh is None:
+            return drawn
+        home = jnp.asarray(jax.tree.leaves(self.params.tree)[0]).sharding
+        return jax.device_put(drawn, home)
 
 
 class Job(NamedTuple):

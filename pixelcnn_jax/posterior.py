@@ -10,7 +10,7 @@ from jax import lax
 from jax.core import Tracer
 
 from pixelcnn_jax.errors import require
-from pixelcnn_jax.likelihood import image_log_prob
+from pixelcnn_jax.likelihood import evaluate, image_log_prob
 from pixelcnn_jax.models.base import PixelModel
 
 Array = jax.Array | np.ndarray
@@ -78,3 +78,18 @@ def _require_prior(prior: Array, classes: int) -> None:
         bool((values >= 0).all()) and abs(values.sum() - 1) < 1e-3,
         f"{rule}, got {values.round(4).tolist()}; divide counts by their sum",
     )
+
+
+def evaluate_classes(
+    model: PixelModel, images: np.ndarray, batch_size: int = 128
+) -> np.ndarray:
+    """Log-likelihood of every image given each class, float64 ``[N, K]``, in nats.
+
+    Arguments and errors as for `evaluate`; the model has K classes.
+    """
+    classes = range(model.config.num_classes)
+    given = [
+        -evaluate(model, images, np.full(len(images), label), batch_size).nats
+        for label in classes
+    ]
+    return np.stack(given, axis=1)

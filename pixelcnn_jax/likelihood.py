@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import jax
@@ -68,6 +69,31 @@ def image_log_prob(
     return model.distribution.log_prob(outputs, images).sum(axis=(1, 2))
 
 
+def pixel_log_prob(
+    model: PixelModel, images: Array, labels: Array | None = None
+) -> jax.Array:
+    """Log-probability of each pixel given all before it, its channels together.
+
+    float32 ``[B, H, W]``, in nats; they sum to `log_prob`. Arguments and errors as
+    there.
+    """
+    model.check_images(images)
+    checked = model.check_labels(labels, len(images))
+    graph, params = nnx.split(model)
+    return _pixel_log_prob(graph, params, jnp.asarray(images), checked)
+
+
+@partial(jax.jit, static_argnums=0)
+def _pixel_log_prob(
+    graph: nnx.GraphDef[PixelModel],
+    params: nnx.State,
+    images: jax.Array,
+    labels: jax.Array | None,
+) -> jax.Array:
+    model = nnx.merge(graph, params)
+    return model.distribution.log_prob(model(images, labels), images)
+
+
 def bits_per_dim(
     model: PixelModel, images: Array, labels: Array | None = None
 ) -> jax.Array:
@@ -132,6 +158,36 @@ def evaluate(
     Raises:
         UserError: there is no image, or as for `log_prob`.
     """
+    parts = list(_in_batches(_log_prob, model, images, labels, batch_size))
+    nats = -np.concatenate(parts).astype(np.float64)
+    return Evaluation(nats, math.prod(images.shape[1:]))
+
+
+def evaluate_pixels(
+    model: PixelModel,
+    images: np.ndarray,
+    labels: np.ndarray | None = None,
+    batch_size: int = 128,
+) -> np.ndarray:
+    """Negative log-likelihood of every pixel in nats, float32 ``[N, H, W]``.
+
+    Arguments and errors as for `evaluate`.
+    """
+    parts = _in_batches(_pixel_log_prob, model, images, labels, batch_size)
+    return -np.concatenate(list(parts))
+
+
+LogProb = Callable[[nnx.GraphDef[PixelModel], object, Array, Array | None], jax.Array]
+
+
+def _in_batches(
+    log_prob: LogProb,
+    model: PixelModel,
+    images: np.ndarray,
+    labels: np.ndarray | None,
+    batch_size: int,
+) -> Iterator[np.ndarray]:
+    """What `evaluate` says, of any function of images."""
     require(len(images) > 0, "a data set to evaluate must have at least 1 image, got 0")
     require(
         batch_size >= 1, f"batch_size must be at least 1, got {batch_size}; try 128"
@@ -141,7 +197,6 @@ def evaluate(
     model.check_labels(labels, len(images))
     graph, params = nnx.split(model)
     placed = Placed(params)
-    nats = np.empty(len(images))
     batch_size = min(batch_size, len(images))
     mesh = placed.mesh(batch_size)
     if mesh is not None:
@@ -152,9 +207,8 @@ def evaluate(
         classes = None if labels is None else np.resize(labels[part], batch_size)
         if mesh is not None:
             batch, classes = jax.device_put((batch, classes), spread(mesh))
-        found = np.asarray(_log_prob(graph, placed.on(mesh), batch, classes))
-        nats[part] = -found[: len(nats[part])]
-    return Evaluation(nats, math.prod(images.shape[1:]))
+        found = np.asarray(log_prob(graph, placed.on(mesh), batch, classes))
+        yield found[: len(images[part])]
 
 
 def evaluate_marginal(
@@ -176,12 +230,11 @@ def evaluate_marginal(
     Raises:
         UserError: as for `evaluate`.
     """
-    joint = np.stack(
-        [
-            math.log(weight)
-            - evaluate(model, images, np.full(len(images), label), batch_size).nats
-            for label, weight in enumerate(class_weights)
-            if weight > 0
-        ]
-    )
-    return Evaluation(-np.logaddexp.reduce(joint), math.prod(images.shape[1:]))
+    classes = [label for label, weight in enumerate(class_weights) if weight > 0]
+    joint = [
+        math.log(class_weights[label])
+        - evaluate(model, images, np.full(len(images), label), batch_size).nats
+        for label in classes
+    ]
+    nats = -np.logaddexp.reduce(np.stack(joint))
+    return Evaluation(nats, math.prod(images.shape[1:]))

@@ -1,135 +1,21 @@
-"""The one loop over the positions of images, and the orders in which it visits them.
+"""The one loop over the positions of images.
 
 Everything that visits pixels one after another is a walk: sampling draws each pixel,
 completion keeps those that are known, teacher forcing takes the given ones. They differ
 in how a pixel is chosen and in nothing else.
 """
 
-import dataclasses
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from pixelcnn_jax.config import ModelConfig
-from pixelcnn_jax.distributions import Distribution
 from pixelcnn_jax.errors import UserError
 from pixelcnn_jax.layers import NO_CONDITIONS, Conditions, Front, Spec
-from pixelcnn_jax.models.base import PixelModel
-
-WalkerState: TypeAlias = Any
-"""What a walker remembers: a pytree that only the walker itself looks into."""
-
-
-class Walker(Protocol):
-    """Gives the outputs at one front of positions after another; see `PixelModel`."""
-
-    @property
-    def config(self) -> ModelConfig: ...
-
-    @property
-    def distribution(self) -> Distribution: ...
-
-    @property
-    def has_vertical_stack(self) -> bool: ...
-
-    def init_caches(self, spec: Spec) -> WalkerState: ...
-
-    def start_row(self, caches: WalkerState, row: jax.Array) -> WalkerState: ...
-
-    def step(
-        self, caches: WalkerState, front: Front, pixels_FBC: jax.Array
-    ) -> tuple[jax.Array, WalkerState]: ...
-
-    def observe(
-        self, caches: WalkerState, front: Front, pixels_FBC: jax.Array
-    ) -> WalkerState: ...
-
-
-class WholeImages:
-    """A walker that runs a model's image pass anew for every step: the textbook's loop.
-
-    Its only memory is the image so far. It is the reference for all other ways.
-    """
-
-    has_vertical_stack = False
-
-    def __init__(self, model: PixelModel):
-        self.config = model.config
-        self.distribution = model.distribution
-        self._model = model
-
-    def init_caches(self, spec: Spec) -> tuple[jax.Array, jax.Array | None]:
-        shape = (spec.batch_size, spec.height, spec.width, self.config.channels)
-        return jnp.zeros(shape, jnp.int32), spec.conditions.labels
-
-    def start_row(self, caches: WalkerState, row: jax.Array) -> WalkerState:
-        return caches
-
-    def step(
-        self, caches: WalkerState, front: Front, pixels_FBC: jax.Array
-    ) -> tuple[jax.Array, WalkerState]:
-        images, labels = self.observe(caches, front, pixels_FBC)
-        outputs = self._model(images, labels)
-        here = outputs[:, front.rows_F, front.columns_F]
-        return jnp.moveaxis(here, 1, 0), (images, labels)
-
-    def observe(
-        self, caches: WalkerState, front: Front, pixels_FBC: jax.Array
-    ) -> WalkerState:
-        images, labels = caches
-        pixels_BFC = jnp.moveaxis(pixels_FBC, 0, 1)
-        return images.at[:, front.rows_F, front.columns_F].set(pixels_BFC), labels
-
-
-@dataclasses.dataclass(frozen=True)
-class Order:
-    """The order in which a walk visits the positions of an image.
-
-    Row by row if ``lag`` is None (*raster*). Else each row stays ``lag`` columns behind
-    the row above (*wavefront*): a step visits the columns ``step - row * lag`` of all
-    rows in which that lies inside the image.
-    """
-
-    height: int
-    width: int
-    lag: int | None = None
-
-    @property
-    def front_size(self) -> int:
-        """Positions of a front: the most rows that a step can visit."""
-        return 1 if self.lag is None else min(self.height, -(-self.width // self.lag))
-
-    @property
-    def num_steps(self) -> int:
-        """Fronts of a walk."""
-        if self.lag is None:
-            return self.height * self.width
-        return self.width + (self.height - 1) * self.lag
-
-    def front(self, step: jax.Array) -> tuple[Front, jax.Array]:
-        """The positions of a step, and bool ``[F]``: which of them are in their turn.
-
-        A front always has `front_size` positions. The first and the last steps have
-        fewer to visit: the rest repeat positions of this step or of an earlier one.
-        """
-        if self.lag is None:
-            row, column = step // self.width, step % self.width
-            return Front(row[None], column[None]), jnp.ones(1, bool)
-        # The lowest row that has begun, and those above it.
-        lowest = jnp.minimum(step // self.lag, self.height - 1)
-        rows_F = jnp.maximum(lowest - jnp.arange(self.front_size), 0)
-        columns_F = step - rows_F * self.lag
-        inside = columns_F < self.width
-        return Front(rows_F, jnp.minimum(columns_F, self.width - 1)), inside
-
-    def step_of_positions(self) -> jax.Array:
-        """The step at which each position is visited, int ``[H, W]``."""
-        rows, columns = jnp.mgrid[: self.height, : self.width]
-        behind = self.width if self.lag is None else self.lag
-        return columns + rows * behind
+from pixelcnn_jax.order import Order
+from pixelcnn_jax.walkers import Walker, WalkerState, fill_row
 
 
 class Choose(Protocol):
@@ -172,6 +58,7 @@ def walk(
     *,
     conditions: Conditions = NO_CONDITIONS,
     record: Record | None = None,
+    above: jax.Array | None = None,
 ) -> tuple[jax.Array, jax.Array]:
     """Visit all positions of a batch of images, and choose their pixels.
 
@@ -182,12 +69,45 @@ def walk(
         choose: decides each pixel.
         conditions: of the batch.
         record: keeps a number per pixel; None: zeros are returned.
+        above: int32 ``[B, order.first_row, W, C]``, the pixels above the first row that
+            is visited; None if that is the top.
 
     Returns:
         images int32 ``[B, H, W, C]`` and what was recorded, float32 ``[B, H, W]``.
     """
     spec = Spec(batch_size, order.height, order.width, order.front_size, conditions)
     positions = order.height * order.width
+    state = Walked(
+        jnp.zeros((positions, batch_size, walker.config.channels), jnp.int32),
+        jnp.zeros((positions, batch_size), jnp.float32),
+        walker.init_caches(spec),
+    )
+    if above is not None:
+        state = _fill(walker, order, record, state, above)
+    visit = _visitor(walker, order, choose, record)
+
+    def visit_row(row: jax.Array, state: Walked) -> Walked:
+        row = jnp.asarray(row)
+        state = state._replace(caches=walker.start_row(state.caches, row))
+        first = (row - order.first_row) * order.width
+        return lax.fori_loop(0, order.width, lambda c, s: visit(first + c, s), state)
+
+    if not walker.has_vertical_stack:
+        state = lax.fori_loop(0, order.num_steps, visit, state)
+    elif order.lag is None:
+        state = lax.fori_loop(order.first_row, order.height, visit_row, state)
+    else:
+        raise UserError(
+            "a wavefront needs a model whose rows can be visited side by side, got a"
+            f" {type(walker).__name__}; use the raster order"
+        )
+    return _as_images(state.canvas, order), _as_images(state.record, order)
+
+
+def _visitor(
+    walker: Walker, order: Order, choose: Choose, record: Record | None
+) -> Callable[[jax.Array, Walked], Walked]:
+    """One step of a walk."""
     steps = range(walker.distribution.steps_per_pixel)
 
     def visit(step: jax.Array, state: Walked) -> Walked:
@@ -209,27 +129,33 @@ def walk(
             numbers = _put(numbers, position_F, number)
         return Walked(_put(canvas, position_F, pixels), numbers, caches)
 
-    def visit_row(row: jax.Array, state: Walked) -> Walked:
-        row = jnp.asarray(row)
-        state = state._replace(caches=walker.start_row(state.caches, row))
-        first = row * order.width
-        return lax.fori_loop(0, order.width, lambda c, s: visit(first + c, s), state)
+    return visit
 
-    state = Walked(
-        jnp.zeros((positions, batch_size, walker.config.channels), jnp.int32),
-        jnp.zeros((positions, batch_size), jnp.float32),
-        walker.init_caches(spec),
-    )
-    if not walker.has_vertical_stack:
-        state = lax.fori_loop(0, order.num_steps, visit, state)
-    elif order.lag is None:
-        state = lax.fori_loop(0, order.height, visit_row, state)
-    else:
-        raise UserError(
-            "a wavefront needs a model whose rows can be visited side by side, got a"
-            f" {type(walker).__name__}; use the raster order"
-        )
-    return _as_images(state.canvas, order), _as_images(state.record, order)
+
+def _fill(
+    walker: Walker,
+    order: Order,
+    record: Record | None,
+    state: Walked,
+    above: jax.Array,
+) -> Walked:
+    """The rows above the first visited one, each in one step of the network."""
+    pixels = jnp.moveaxis(above, 0, 2)  # [rows, W, B, C]
+    steps = range(walker.distribution.steps_per_pixel)
+
+    def fill(row: jax.Array, state: Walked) -> Walked:
+        row = jnp.asarray(row)
+        first, pixels_WBC = row * order.width, pixels[row]
+        outputs, caches = fill_row(walker, state.caches, row, pixels_WBC)
+        canvas = lax.dynamic_update_slice_in_dim(state.canvas, pixels_WBC, first, 0)
+        numbers = state.record
+        if record is not None:
+            parts = [record(outputs, pixels_WBC, s) for s in steps]
+            number_WB = jnp.stack(parts).sum(0)
+            numbers = lax.dynamic_update_slice_in_dim(numbers, number_WB, first, 0)
+        return Walked(canvas, numbers, caches)
+
+    return lax.fori_loop(0, order.first_row, fill, state)
 
 
 def _take(values: jax.Array, position_F: jax.Array) -> jax.Array:

@@ -279,7 +279,7 @@ def test_help_documents_every_flag(command: str):
     shown = run("-m", "pixelcnn_jax", command, "--help")
     assert shown.returncode == 0, shown.stderr
     lines = [line for line in shown.stdout.splitlines() if line.startswith("│ --")]
-    assert len(lines) >= 5
+    assert len(lines) >= 2
     assert shown.stdout.count("(default:") >= len(lines)
     assert ("fashion-mnist" in shown.stdout) == (command == "train")
 
@@ -300,7 +300,10 @@ def test_an_unknown_command_is_refused(capsys, monkeypatch):
         main.main()
     assert end.value.code == 2
     line = capsys.readouterr().err
-    assert "one of train, sample, evaluate, got trian" in line and line.count("\n") == 1
+    assert (
+        "one of train, sample, evaluate, compress, decompress, got trian" in line
+        and line.count("\n") == 1
+    )
 
 
 @pytest.mark.parametrize(

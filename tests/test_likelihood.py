@@ -10,9 +10,9 @@ import pytest
 from flax import nnx
 
 import pixelcnn_jax as pj
-from pixelcnn_jax.likelihood import evaluate, evaluate_marginal
-from tests.conftest import random_images, tiny_model
-from tests.family import each_model, small_member
+from pixelcnn_jax.likelihood import evaluate, evaluate_marginal, evaluate_pixels
+from tests.conftest import random_images, some_labels, tiny_model
+from tests.family import each_model, member, small_member
 
 
 def all_images(model) -> np.ndarray:
@@ -54,6 +54,63 @@ def test_log_prob_is_the_sum_of_the_conditionals():
     picked = np.take_along_axis(np.asarray(probs), images[..., None], -1)
     expected = np.log(picked).sum(axis=(1, 2, 3, 4))
     np.testing.assert_allclose(pj.log_prob(model, images), expected, rtol=1e-5)
+
+
+@each_model
+def test_pixels_sum_to_their_image(name: str):
+    model = member(name)
+    images, labels = random_images(model, 5), some_labels(model, 5)
+    nats = pj.pixel_log_prob(model, images, labels)
+    assert nats.shape == images.shape[:3] and nats.dtype == jnp.float32
+    expected = pj.log_prob(model, images, labels)
+    np.testing.assert_allclose(nats.sum((1, 2)), expected, rtol=1e-5)
+    found = evaluate_pixels(model, images, labels, batch_size=2)
+    np.testing.assert_allclose(-found, nats, rtol=1e-4, atol=1e-5)
+
+
+def test_a_pixels_score_depends_on_earlier_pixels_only():
+    model = tiny_model()
+    images = random_images(model, 1)
+    changed = images.copy()
+    changed[0, 3, 2] = (images[0, 3, 2] + 1) % 4
+    a, b = (np.ravel(pj.pixel_log_prob(model, x)) for x in (images, changed))
+    assert (a[: 3 * 5 + 2] == b[: 3 * 5 + 2]).all() and (a[17:] != b[17:]).any()
+
+
+def test_the_posterior_is_bayes_rule():
+    model = tiny_model(num_classes=3)
+    images, prior = random_images(model, 5), np.array([0.2, 0.0, 0.8])
+    nats = [np.float64(pj.log_prob(model, images, np.full(5, k))) for k in range(3)]
+    joint = np.exp(np.transpose(nats)) * prior
+    expected = joint / joint.sum(1, keepdims=True)
+    found = pj.class_log_posterior(model, images, prior)
+    np.testing.assert_allclose(np.exp(found), expected, atol=1e-5)
+    uniform = pj.class_log_posterior(model, images)
+    thirds = jnp.full(3, 1 / 3)
+    inside = jax.jit(lambda x, p: pj.class_log_posterior(model, x, p))(images, thirds)
+    np.testing.assert_allclose(uniform, inside, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("prior", "message"),
+    [
+        (np.ones(2) / 2, r"3 classes, which sum to 1, got \(2,\)"),
+        ([0.5, 0.5], r"got \[0.5, 0.5\]"),
+        (np.array([1, 2, 3]), r"got \[1.0, 2.0, 3.0\]; divide counts"),
+        (np.array([1.5, -0.5, 0]), r"got \[1.5, -0.5, 0.0\]"),
+        (np.array([1, np.nan, 0]), "got .*nan"),
+    ],
+)
+def test_wrong_priors_are_refused(prior, message: str):
+    model = tiny_model(num_classes=3)
+    with pytest.raises(pj.UserError, match=message):
+        pj.class_log_posterior(model, random_images(model, 2), prior)
+
+
+def test_a_posterior_of_a_model_without_classes_is_refused():
+    model = tiny_model()
+    with pytest.raises(pj.UserError, match="needs a model with classes, got one"):
+        pj.class_log_posterior(model, random_images(model, 2))
 
 
 def uniform(levels: int):

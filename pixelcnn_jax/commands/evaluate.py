@@ -1,14 +1,19 @@
 """Print the likelihood of a set of images under a trained model."""
 
 import dataclasses
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from pixelcnn_jax import data
 from pixelcnn_jax.commands.flags import Command, flags_of, parse
-from pixelcnn_jax.errors import require
-from pixelcnn_jax.likelihood import Evaluation, evaluate, evaluate_marginal
+from pixelcnn_jax.commands.score_files import write_scores
+from pixelcnn_jax.config import DataConfig
+from pixelcnn_jax.errors import UserError, require
+from pixelcnn_jax.likelihood import Evaluation, evaluate, evaluate_pixels
+from pixelcnn_jax.models.base import PixelModel
+from pixelcnn_jax.posterior import evaluate_classes
 from pixelcnn_jax.runs import Run, Which
 
 ABOUT = "Print the negative log-likelihood of a data set under a trained model."
@@ -25,14 +30,20 @@ class Settings:
     latest."""
     split: Literal["train", "validation", "test"] = "test"
     """Which of the images the run was configured for."""
+    data: str | None = None
+    """Another image set to score, by its name; resized and quantised as the run's."""
     data_dir: str | None = None
     """Where the data are, if not where the run found them."""
+    output: str | None = None
+    """A folder for scores.npz (per image and per pixel) and pictures: the most and the
+    least likely images, and the mean bits of each pixel."""
     batch_size: int = 128
     """Images evaluated at a time: bounds memory, changes no figure."""
 
 
 FLAGS = flags_of(field.name for field in dataclasses.fields(Settings)) | {
-    "data.data_dir": "--data-dir"
+    "data.data_dir": "--data-dir",
+    "data.source": "--data",
 }
 
 
@@ -43,11 +54,10 @@ def run(args: list[str], program: str) -> None:
         UserError: one of them is wrong, or the run or its data can't be read.
     """
     settings = parse(Settings, Settings(), args, program, ABOUT)
+    folder = None if settings.output is None else _folder(settings.output)
     found = Run.named(settings.workdir)
     config = found.config()
-    named = config.data
-    if settings.data_dir is not None:
-        named = dataclasses.replace(named, data_dir=settings.data_dir)
+    named = _data_config(settings, config.data)
     model = found.load(settings.checkpoint)
     splits = data.load(named, config.model)
     parts = {
@@ -61,17 +71,58 @@ def run(args: list[str], program: str) -> None:
         f"{named.source} {settings.split}: {len(images)} images, {found.path} at step"
         f" {step}"
     )
-    levels, images = images.levels(seed), images.for_model(config.model)
-    given = evaluate(model, levels, images.labels, settings.batch_size)
-    if config.model.num_classes == 0:
-        _print(given)
-        return
-    _print(given, "given the class")
-    weights = _class_weights(splits)
-    _print(
-        evaluate_marginal(model, levels, weights, settings.batch_size),
-        "the class not known",
-    )
+    levels, labels = images.levels(seed), images.labels
+    classes = images.for_model(config.model).labels
+    given = evaluate(model, levels, classes, settings.batch_size)
+    _print(given, "" if classes is None else "given the class")
+    joint = None
+    if classes is not None:
+        joint = _joint(model, levels, splits, settings.batch_size)
+        marginal = -np.logaddexp.reduce(joint, axis=1)
+        _print(Evaluation(marginal, given.dims), "the class not known")
+        right = float((joint.argmax(1) == classes).mean())
+        print(f"  {right:.4f} of the classes are the likeliest given the image")
+    if labels is not None:
+        _print_classes(given, labels)
+    if folder is not None:
+        pixels = evaluate_pixels(model, levels, classes, settings.batch_size)
+        write_scores(folder, levels, model.config.levels, given, pixels, labels, joint)
+        print(f"scores and pictures are in {folder}")
+
+
+def _folder(name: str) -> Path:
+    """The folder for the scores, made if it is missing."""
+    folder = Path(name)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"output must be a folder that can be written, got {name}"
+            f" ({error.strerror})"
+        ) from error
+    return folder
+
+
+def _data_config(settings: Settings, named: DataConfig) -> DataConfig:
+    """The run's data, or what the flags name in their place."""
+    if settings.data_dir is not None:
+        named = dataclasses.replace(named, data_dir=settings.data_dir)
+    if settings.data is not None:
+        # Another set may be too small to hold out as many images as the run's own.
+        held_out = named.validation_images if settings.split == "validation" else 0
+        named = dataclasses.replace(
+            named, source=settings.data, validation_images=held_out
+        )
+    return named
+
+
+def _joint(
+    model: PixelModel, levels: np.ndarray, splits: data.Splits, batch_size: int
+) -> np.ndarray:
+    """Log-probability of each image together with each class, float64 ``[N, K]``."""
+    with np.errstate(divide="ignore"):  # a class that training never saw
+        log_weights = np.log(_class_weights(splits))
+    return evaluate_classes(model, levels, batch_size) + log_weights
 
 
 def _class_weights(splits: data.Splits) -> np.ndarray:
@@ -87,6 +138,18 @@ def _print(found: Evaluation, condition: str = "") -> None:
     print(f"  {nats:.3f} +- {error:.3f} nats/image{note}")
     bits, error = found.bits_per_dim, found.bits_per_dim_standard_error
     print(f"  {bits:.4f} +- {error:.4f} bits/dim{note}")
+
+
+def _print_classes(found: Evaluation, labels: np.ndarray) -> None:
+    """The figures of each class."""
+    for label in np.unique(labels):
+        part = Evaluation(found.nats[labels == label], found.dims)
+        nats, error = part.nats_per_image, part.nats_standard_error
+        bits, bits_error = part.bits_per_dim, part.bits_per_dim_standard_error
+        print(
+            f"  class {label}: {nats:.3f} +- {error:.3f} nats/image, {bits:.4f} +-"
+            f" {bits_error:.4f} bits/dim, {len(part.nats)} images"
+        )
 
 
 COMMAND = Command("evaluate", ABOUT, FLAGS, run)

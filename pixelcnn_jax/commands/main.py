@@ -6,7 +6,7 @@ import signal
 import sys
 
 from pixelcnn_jax import config
-from pixelcnn_jax.commands import evaluate, sample, train
+from pixelcnn_jax.commands import compress, evaluate, sample, train
 from pixelcnn_jax.commands.flags import Command, name_flags
 from pixelcnn_jax.commands.machine import configure_jax
 from pixelcnn_jax.errors import UserError
@@ -16,7 +16,13 @@ PROGRAM = "pixelcnn-jax"
 
 COMMANDS = {
     command.name: command
-    for command in (train.COMMAND, sample.COMMAND, evaluate.COMMAND)
+    for command in (
+        train.COMMAND,
+        sample.COMMAND,
+        evaluate.COMMAND,
+        compress.COMPRESS,
+        compress.DECOMPRESS,
+    )
 }
 
 

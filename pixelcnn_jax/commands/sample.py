@@ -1,8 +1,6 @@
 """Draw images from a trained model into a file."""
 
 import dataclasses
-import io
-import os
 import re
 import time
 from pathlib import Path
@@ -10,11 +8,13 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from pixelcnn_jax import pictures, sampling
+from pixelcnn_jax import completion, sampling
 from pixelcnn_jax.commands.flags import Command, flags_of, parse
+from pixelcnn_jax.commands.image_files import require_writable, write_images
+from pixelcnn_jax.commands.known_pixels import read_task, strips
 from pixelcnn_jax.data import classes_in_turn
 from pixelcnn_jax.errors import UserError, require
-from pixelcnn_jax.files import write_bytes
+from pixelcnn_jax.models.base import PixelModel
 from pixelcnn_jax.runs import Which, load
 
 ABOUT = "Draw images from a trained model."
@@ -43,8 +43,21 @@ class Settings:
     labels: str | None = None
     """Classes to draw, for a model with classes, in turn: 3 or 0-9 or 1,4. All of them
     if left out."""
+    size: str | None = None
+    """Height and width of the images, such as 32x64; left out: as in training."""
+    complete: str | None = None
+    """A .npy or .npz file of images [N, H, W, C] to complete (the first num_images of
+    them); a picture then shows each one, what is known of it, and completions."""
+    known_rows: int | None = None
+    """How many rows at the top are known of the images to complete."""
+    known: str | None = None
+    """Or a picture that is white where they are known, or a .npy or .npz file of their
+    size, or one for each image, that is not 0 there."""
+    num_completions: int = 4
+    """Completions of each image."""
     output: str = "samples.png"
-    """.png: a grid to look at; .npy or .npz: the levels as integers [N, H, W, C]."""
+    """.png: a grid to look at; .npy or .npz: the levels as integers [N, H, W, C], or
+    [N, completions, H, W, C]."""
 
 
 FLAGS = flags_of(field.name for field in dataclasses.fields(Settings))
@@ -58,7 +71,7 @@ def run(args: list[str], program: str) -> None:
     """
     settings = parse(Settings, Settings(), args, program, ABOUT)
     output = Path(settings.output)
-    _require_writable(output)
+    require_writable(output, (".png", ".npy", ".npz"))
     require(
         0 <= settings.seed < 2**32,
         f"seed must be at least 0 and below 2**32, got {settings.seed}; try 0",
@@ -67,38 +80,83 @@ def run(args: list[str], program: str) -> None:
         settings.num_images >= 1,
         f"num_images must be at least 1, got {settings.num_images}; try 64",
     )
+    size = parse_size(settings.size)
     model = load(settings.workdir, settings.checkpoint)
-    classes = model.config.num_classes
-    labels = parse_labels(settings.labels, settings.num_images, classes)
     began = time.perf_counter()
-    drawn = np.asarray(
-        sampling.sample(
-            model,
-            jax.random.key(settings.seed),
-            settings.num_images,
-            temperature=settings.temperature,
-            labels=labels,
-            method=settings.method,
-            batch_size=settings.batch_size,
+    if settings.complete is None:
+        require(
+            settings.known is None and settings.known_rows is None,
+            "known and known_rows need images to complete, got none; add complete",
         )
-    )
+        count = _draw(settings, model, size, output)
+    else:
+        require(
+            size is None,
+            f"size must be left out with complete, whose images have one, got"
+            f" {settings.size}",
+        )
+        count = _complete(settings, settings.complete, model, output)
     seconds = time.perf_counter() - began
-    _save(output, drawn, model.config.levels, labels)
-    print(f"{output}: {len(drawn)} images in {seconds:.1f} s, compilation included")
+    print(f"{output}: {count} images in {seconds:.1f} s, compilation included")
 
 
-def _require_writable(output: Path) -> None:
-    require(
-        output.suffix in (".png", ".npy", ".npz"),
-        f"output must end in .png, .npy or .npz, got {output}; try samples.png",
+def _draw(
+    settings: Settings, model: PixelModel, size: tuple[int, int] | None, output: Path
+) -> int:
+    """Draw whole images, and return how many."""
+    labels = parse_labels(
+        settings.labels, settings.num_images, model.config.num_classes
     )
-    require(
-        output.parent.is_dir()
-        and not output.is_dir()
-        and os.access(output if output.exists() else output.parent, os.W_OK),
-        f"output must be a file that can be written, in an existing folder, got"
-        f" {output}",
+    drawn = sampling.sample(
+        model,
+        jax.random.key(settings.seed),
+        settings.num_images,
+        temperature=settings.temperature,
+        labels=labels,
+        method=settings.method,
+        batch_size=settings.batch_size,
+        size=size,
     )
+    write_images(output, np.asarray(drawn), model.config.levels, labels)
+    return settings.num_images
+
+
+def _complete(settings: Settings, path: str, model: PixelModel, output: Path) -> int:
+    """Complete given images, and return how many completions were drawn."""
+    task = read_task(path, settings.known_rows, settings.known, model.config)
+    task = task.first(settings.num_images)
+    labels = task.labels
+    if labels is None or settings.labels is not None:
+        classes = model.config.num_classes
+        labels = parse_labels(settings.labels, len(task.images), classes)
+    drawn = completion.complete(
+        model,
+        jax.random.key(settings.seed),
+        task.images,
+        task.known,
+        num_completions=settings.num_completions,
+        temperature=settings.temperature,
+        labels=labels,
+        method=settings.method,
+        batch_size=settings.batch_size,
+    )
+    completions, levels = np.asarray(drawn), model.config.levels
+    if output.suffix == ".png":
+        images, rows = strips(task, completions, levels)
+        write_images(output, images, levels, rows)
+    else:
+        write_images(output, completions, levels, labels)
+    return completions.shape[0] * completions.shape[1]
+
+
+def parse_size(text: str | None) -> tuple[int, int] | None:
+    """Height and width from the text of a flag, such as 32x64."""
+    if text is None:
+        return None
+    found = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", text)
+    if found is None:
+        raise UserError(f"size must be height x width, such as 32x64, got {text}")
+    return int(found[1]), int(found[2])
 
 
 def parse_labels(
@@ -122,25 +180,6 @@ def parse_labels(
     )
     chosen = [label for low, high in bounds for label in range(low, high + 1)]
     return classes_in_turn(chosen, num_images)
-
-
-def _save(
-    output: Path, drawn: np.ndarray, levels: int, labels: np.ndarray | None
-) -> None:
-    """Write the images in the format that the file's name asks for."""
-    file = io.BytesIO()
-    if output.suffix == ".png":
-        file.write(pictures.to_png(pictures.grid(drawn, levels, labels)))
-    elif output.suffix == ".npy":
-        np.save(file, drawn)
-    elif labels is None:
-        np.savez_compressed(file, images=drawn, levels=levels)
-    else:
-        np.savez_compressed(file, images=drawn, levels=levels, labels=labels)
-    try:
-        write_bytes(output, file.getvalue())
-    except OSError as error:
-        raise UserError(f"{output} could not be written: {error.strerror}") from error
 
 
 COMMAND = Command("sample", ABOUT, FLAGS, run)

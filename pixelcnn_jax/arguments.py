@@ -1,0 +1,66 @@
+"""Checks of what users give to functions that draw."""
+
+import math
+from typing import TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+
+from pixelcnn_jax.errors import require
+
+Scalar: TypeAlias = float | jax.Array
+
+MAX_IMAGES = 2**31 - 1
+"""Images are counted in 32 bits, as keys fold them in."""
+
+
+def require_count(name: str, value: object) -> None:
+    """Raise unless ``value`` is a number of images."""
+    require(
+        _is_integer(value) and 1 <= int(value) <= MAX_IMAGES,  # type: ignore[arg-type]
+        f"{name} must be an integer of at least 1 and below 2**31, got {value!r};"
+        " try 64",
+    )
+
+
+def require_size(size: object) -> None:
+    """Raise unless ``size`` is the height and the width of an image."""
+    require(
+        isinstance(size, tuple)
+        and len(size) == 2
+        and all(_is_integer(x) and 1 <= x < 2**15 for x in size),
+        f"size must be (height, width), two integers from 1 to {2**15 - 1}, got"
+        f" {size!r}; leave it out for the size of the training images",
+    )
+
+
+def _is_integer(value: object) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def require_temperature(temperature: object) -> None:
+    """Raise unless it is a number of at least 0; inside ``jit`` any number passes."""
+    shape = getattr(temperature, "shape", ())
+    is_number = isinstance(temperature, int | float | np.number | jax.Array)
+    rule = "the temperature must be a number of at least 0"
+    cure = "1 samples the model"
+    require(is_number and shape == (), f"{rule}, got {temperature!r}; {cure}")
+    if not isinstance(temperature, Tracer):
+        value = float(temperature)  # type: ignore[arg-type]
+        require(0 <= value < math.inf, f"{rule}, got {temperature}; {cure}")
+
+
+def require_key(key: jax.Array) -> jax.Array:
+    """The key itself if it is one key, of ``jax.random.key`` or ``PRNGKey``."""
+    dtype = getattr(key, "dtype", None)
+    typed = dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key)
+    old = dtype == jnp.uint32 and getattr(key, "ndim", 0) == 1 and key.shape[0] >= 2
+    require(
+        (typed and key.ndim == 0) or old,
+        "the key must be one key of jax.random.key, got"
+        f" {key if dtype is None else f'{dtype} {list(key.shape)}'};"
+        " try jax.random.key(0)",
+    )
+    return key

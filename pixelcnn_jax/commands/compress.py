@@ -1,0 +1,106 @@
+"""Compress images into a file, and read them back."""
+
+import dataclasses
+import time
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import tyro
+
+from pixelcnn_jax import compression
+from pixelcnn_jax.commands.flags import Command, flags_of, parse
+from pixelcnn_jax.commands.image_files import (
+    read_images,
+    require_writable,
+    write,
+    write_images,
+)
+from pixelcnn_jax.errors import UserError, require
+from pixelcnn_jax.runs import Which, load
+
+ABOUT = "Compress images without loss, by the probabilities of a trained model."
+BACK = "Read images that compress has written."
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What to compress or decompress, and with which model."""
+
+    input: Annotated[str, tyro.conf.Positional]
+    """The file to read."""
+    output: Annotated[str, tyro.conf.Positional]
+    """The file to write."""
+    workdir: str = "digits"
+    """A run's folder, or the model that ships with the package: digits."""
+    checkpoint: Which = "best"
+    """The best on the validation images (the latest if there were none), or the
+    latest."""
+
+
+FLAGS = flags_of(("workdir", "checkpoint"))
+
+
+def compress(args: list[str], program: str) -> None:
+    """Compress a .npy or .npz file of images ``[N, H, W, C]`` into a .pxl file.
+
+    Raises:
+        UserError: an argument is wrong, or see `pixelcnn_jax.compress`.
+    """
+    settings = _settings(args, program, ABOUT)
+    output = Path(settings.output)
+    require_writable(output, (".pxl",))
+    images, labels = read_images("input", settings.input)
+    model = load(settings.workdir, settings.checkpoint)
+    if model.config.num_classes == 0:
+        labels = None
+    began = time.perf_counter()
+    packed = compression.compress(model, images, labels)
+    write(output, packed)
+    _report(output, images, len(packed), time.perf_counter() - began)
+
+
+def decompress(args: list[str], program: str) -> None:
+    """Write the images of a .pxl file as .npz, .npy or .png.
+
+    Raises:
+        UserError: an argument is wrong, or see `pixelcnn_jax.decompress`.
+    """
+    settings = _settings(args, program, BACK)
+    output = Path(settings.output)
+    require_writable(output, (".npz", ".npy", ".png"))
+    try:
+        packed = Path(settings.input).read_bytes()
+    except OSError as error:
+        raise UserError(
+            f"input must be a file that can be read, got {settings.input}"
+            f" ({error.strerror})"
+        ) from error
+    model = load(settings.workdir, settings.checkpoint)
+    began = time.perf_counter()
+    images, labels = compression.decompress_with_labels(model, packed)
+    write_images(output, images, model.config.levels, labels)
+    _report(output, images, len(packed), time.perf_counter() - began)
+
+
+def _settings(args: list[str], program: str, about: str) -> Settings:
+    files = [arg for arg in args if not arg.startswith("-")]
+    helps = "-h" in args or "--help" in args
+    require(
+        len(files) >= 2 or helps,
+        f"the input and the output must be named, got {len(files)} of the two; see"
+        f" {program} --help",
+    )
+    return parse(Settings, Settings("", ""), args, program, about)
+
+
+def _report(output: Path, images: np.ndarray, size: int, seconds: float) -> None:
+    bits = 8 * size / images.size
+    print(
+        f"{output}: {len(images)} images, {size} bytes compressed, {bits:.4f} bits/dim,"
+        f" {len(images) / seconds:.1f} images/s, compilation included"
+    )
+
+
+COMPRESS = Command("compress", ABOUT, FLAGS, compress)
+DECOMPRESS = Command("decompress", BACK, FLAGS, decompress)

@@ -1,0 +1,118 @@
+"""Images that commands read and write."""
+
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from pixelcnn_jax import pictures
+from pixelcnn_jax.errors import UserError, require
+from pixelcnn_jax.files import write_bytes
+
+
+def require_writable(output: Path, suffixes: tuple[str, ...]) -> None:
+    """Raise unless this file can be written, and before any work is done for it."""
+    *most, last = suffixes
+    named = f"{', '.join(most)} or {last}" if most else last
+    require(
+        output.suffix in suffixes,
+        f"output must end in {named}, got {output}; try {output.stem}{suffixes[0]}",
+    )
+    require(
+        output.parent.is_dir()
+        and not output.is_dir()
+        and os.access(output if output.exists() else output.parent, os.W_OK),
+        f"output must be a file that can be written, in an existing folder, got"
+        f" {output}",
+    )
+
+
+def write(output: Path, content: bytes) -> None:
+    """Write a file whole or not at all.
+
+    Raises:
+        UserError: it can't be written.
+    """
+    try:
+        write_bytes(output, content)
+    except OSError as error:
+        raise UserError(f"{output} could not be written: {error.strerror}") from error
+
+
+def write_images(
+    output: Path, images: np.ndarray, levels: int, labels: np.ndarray | None
+) -> None:
+    """Images in the format that the file's name asks for: .png, .npy or .npz."""
+    file = io.BytesIO()
+    if output.suffix == ".png":
+        file.write(pictures.to_png(pictures.grid(images, levels, labels)))
+    elif output.suffix == ".npy":
+        np.save(file, images)
+    elif labels is None:
+        np.savez_compressed(file, images=images, levels=levels)
+    else:
+        np.savez_compressed(file, images=images, levels=levels, labels=labels)
+    write(output, file.getvalue())
+
+
+def read_images(field: str, path: str) -> tuple[np.ndarray, np.ndarray | None]:
+    """Images ``[N, H, W, C]`` of a .npy or .npz file, and labels if it has some.
+
+    Args:
+        field: what asks for the file, for messages.
+        path: of an array, or of arrays ``images`` and perhaps ``labels``.
+
+    Raises:
+        UserError: it can't be read, or holds something else.
+    """
+    arrays = _arrays(field, path)
+    require(
+        "images" in arrays,
+        f"{field} must hold an array named images, got {path} with"
+        f" {', '.join(arrays) or 'none'}",
+    )
+    return arrays["images"], arrays.get("labels")
+
+
+def read_mask(field: str, path: str) -> np.ndarray:
+    """Which pixels are known, bool ``[H, W]`` or ``[N, H, W]``.
+
+    A picture is known where it is white; an array (``known``, if there are several)
+    where it is not 0.
+
+    Raises:
+        UserError: it can't be read, or holds something else.
+    """
+    if not path.endswith((".npy", ".npz")):
+        try:
+            return np.asarray(Image.open(path).convert("L")) > 127
+        except (OSError, UnidentifiedImageError) as error:
+            raise UserError(
+                f"{field} must be a picture, .npy or .npz, got {path} ({error})"
+            ) from error
+    arrays = _arrays(field, path)
+    name = "known" if "known" in arrays else "images"
+    require(
+        name in arrays,
+        f"{field} must hold an array named known, got {path} with"
+        f" {', '.join(arrays) or 'none'}",
+    )
+    return arrays[name] != 0
+
+
+def _arrays(field: str, path: str) -> dict[str, np.ndarray]:
+    """The arrays of a file by name; that of a .npy file is ``images``."""
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return {"images": loaded}
+        with loaded:
+            return dict(loaded)
+    # NumPy raises whatever a damaged archive makes it stumble over.
+    except Exception as error:
+        detail = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(
+            f"{field} must be a .npy or .npz file of numbers, got {path} ({detail})"
+        ) from error

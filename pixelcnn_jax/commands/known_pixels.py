@@ -1,0 +1,86 @@
+"""Completions of given images, for the sample command."""
+
+import dataclasses
+
+import numpy as np
+
+from pixelcnn_jax.commands.image_files import read_images, read_mask
+from pixelcnn_jax.config import ModelConfig
+from pixelcnn_jax.errors import require
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """Images to complete."""
+
+    images: np.ndarray
+    """Levels ``[N, H, W, C]``."""
+    known: np.ndarray
+    """bool ``[N, H, W]``."""
+    labels: np.ndarray | None
+    """Classes ``[N]`` that came with the images; None for a model without."""
+
+    def first(self, count: int) -> "Task":
+        """The first images only."""
+        labels = None if self.labels is None else self.labels[:count]
+        return Task(self.images[:count], self.known[:count], labels)
+
+
+def read_task(
+    complete: str, known_rows: int | None, known: str | None, model: ModelConfig
+) -> Task:
+    """What the flags of those names ask for.
+
+    Raises:
+        UserError: they contradict each other, or a file can't be read or does not fit.
+    """
+    images, labels = read_images("complete", complete)
+    require(
+        images.ndim == 4 and np.issubdtype(images.dtype, np.integer),
+        "complete must hold integer levels [N, H, W, C], got"
+        f" {images.dtype} {list(images.shape)}",
+    )
+    require(
+        (known_rows is None) != (known is None),
+        "known_rows or known must say which pixels are known, one of the two, got"
+        f" {'neither' if known is None else 'both'}",
+    )
+    shape = images.shape[:3]
+    if known is not None:
+        mask = read_mask("known", known)
+        require(
+            mask.shape in (shape, shape[1:]),
+            f"known must have the size of the images, {list(shape[1:])}, got"
+            f" {list(mask.shape)}; resize it",
+        )
+    else:
+        rows = known_rows or 0
+        require(
+            0 <= rows <= shape[1],
+            f"known_rows must be from 0 to the height of the images, {shape[1]}, got"
+            f" {rows}",
+        )
+        mask = (np.arange(shape[1]) < rows)[:, None]
+    return Task(
+        images, np.broadcast_to(mask, shape), labels if model.num_classes else None
+    )
+
+
+def strips(
+    task: Task, completions: np.ndarray, levels: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """For each image the original, its known part and its completions.
+
+    Args:
+        task: N images.
+        completions: ``[N, K, H, W, C]``.
+        levels: of a channel; unknown pixels are shown in the middle of the scale.
+
+    Returns:
+        images ``[N * (2 + K), H, W, C]``, and which of the N each belongs to.
+    """
+    original = np.clip(task.images, 0, levels - 1)
+    known = np.where(task.known[..., None], original, levels // 2)
+    rows = np.concatenate([original[:, None], known[:, None], completions], axis=1)
+    count, columns = rows.shape[:2]
+    return rows.reshape(-1, *rows.shape[2:]), np.arange(count).repeat(columns)

@@ -1,0 +1,237 @@
+"""Lossless compression: an entropy coder that reads the model's own probabilities.
+
+The size of a file is the images' likelihood, almost to the byte. Coder and decoder run
+the same compiled step with the same numbers, as the two must agree on each probability
+to the last bit: a file opens on the type of machine, with the versions and on the kind
+of device that wrote it, and with the same model. It names them, so that all else is an
+error and never a wrong image.
+"""
+
+import importlib.metadata
+import math
+import platform
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from pixelcnn_jax.container import (
+    MODEL,
+    WEIGHTS,
+    Container,
+    checksum,
+    fingerprint,
+)
+from pixelcnn_jax.errors import UserError, require
+from pixelcnn_jax.models.base import PixelModel
+from pixelcnn_jax.stepper import Stepper, StepperState
+
+Array = jax.Array | np.ndarray
+
+LANES = 256
+"""Images that are coded side by side."""
+
+
+def compress(model: PixelModel, images: Array, labels: Array | None = None) -> bytes:
+    """Images as bytes, in about as many bits as their negative log-likelihood has.
+
+    Not for use inside ``jit``: the coder runs on the host. It steps through all
+    positions, `LANES` images at a time.
+
+    Args:
+        model: a model of this package, such as `PixelCNN`.
+        images: integers ``[N, H, W, C]`` in ``[0, levels)``, N >= 1, of any size.
+        labels: int ``[N]``, the classes; for a model with classes. They are kept in the
+            file.
+
+    Raises:
+        UserError: there is no image, see `log_prob`, or the package ``constriction`` is
+            missing.
+    """
+    coder = _coder()
+    images = np.asarray(images)
+    model.check_images(images)
+    require(images.size > 0, "images to compress must be at least 1, got 0")
+    model.check_labels(labels, len(images))
+    classes = None if labels is None else np.asarray(labels, np.int32)
+    encoder = coder.stream.queue.RangeEncoder()
+    law = coder.stream.model.Categorical(perfect=False)
+    if classes is not None and model.config.num_classes > 1:
+        uniform = coder.stream.model.Uniform(model.config.num_classes)
+        encoder.encode(classes, uniform)
+    values_NT = images.reshape(len(images), -1).astype(np.int32)
+
+    def encode(part: slice, step: int, probs_BV: np.ndarray) -> np.ndarray:
+        values_B = np.ascontiguousarray(values_NT[part, step])
+        encoder.encode(values_B, law, probs_BV)
+        return values_B
+
+    _code(model, images.shape, classes, encode)
+    shape = tuple(map(int, images.shape))
+    words = encoder.get_compressed()
+    marks = (*fingerprints(model), checksum(images))
+    return Container(shape, environment(), *marks, words).to_bytes()
+
+
+def decompress(model: PixelModel, data: bytes) -> np.ndarray:
+    """The images that `compress` was given, int32 ``[N, H, W, C]``.
+
+    Args:
+        model: the model that compressed them.
+        data: what `compress` returned.
+
+    Raises:
+        UserError: the data are damaged, another model, machine, version or kind of
+            device wrote them, or the package ``constriction`` is missing.
+    """
+    return decompress_with_labels(model, data)[0]
+
+
+def decompress_with_labels(
+    model: PixelModel, data: bytes
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """`decompress`, and the labels int32 ``[N]``; None for a model without classes."""
+    coder = _coder()
+    found = Container.from_bytes(data)
+    _require_same(model, found)
+    decoder = coder.stream.queue.RangeDecoder(found.words)
+    law = coder.stream.model.Categorical(perfect=False)
+    count, classes = found.shape[0], model.config.num_classes
+    labels = np.zeros(count, np.int32) if classes else None
+    if classes > 1:
+        labels = decoder.decode(coder.stream.model.Uniform(classes), count)
+    values_NT = np.zeros((count, math.prod(found.shape[1:])), np.int32)
+
+    def decode(part: slice, step: int, probs_BV: np.ndarray) -> np.ndarray:
+        values_NT[part, step] = decoder.decode(law, probs_BV)
+        return values_NT[part, step]
+
+    rule = "the images must come out as they went in, and did not"
+    cure = "decompress where they were compressed"
+    try:
+        _code(model, found.shape, labels, decode)
+    except AssertionError as error:  # how the coder says that it has lost its way
+        raise UserError(f"{rule} ({error}); {cure}") from error
+    images = values_NT.reshape(found.shape)
+    require(checksum(images) == found.images, f"{rule}: wrong check sum; {cure}")
+    return images, labels
+
+
+Decide = Callable[[slice, int, np.ndarray], np.ndarray]
+"""From images, step and probabilities float32 ``[B, V]`` to the values ``[B]``."""
+
+
+def _code(
+    model: PixelModel, shape: Sequence[int], labels: np.ndarray | None, decide: Decide
+) -> None:
+    """Go through all values of all images; `LANES` of them side by side."""
+    graph, params = nnx.split(model)
+    count, height, width, channels = shape
+    lanes = min(count, LANES)
+    for start in range(0, count, lanes):
+        part = slice(start, min(start + lanes, count))
+        # The last lanes are filled up: there is one program.
+        own = None if labels is None else jnp.asarray(np.resize(labels[part], lanes))
+        begin = partial(_begin, graph, (lanes, height, width), params, own)
+        advance = partial(_advance, graph, (lanes, height, width), params, own)
+        probs_BV, state = begin()
+        for step in range(height * width * channels):
+            real = np.asarray(probs_BV)[: part.stop - start]
+            values_B = decide(part, step, real)
+            if step + 1 < height * width * channels:
+                probs_BV, state = advance(state, np.resize(values_B, lanes))
+
+
+Size = tuple[int, int, int]
+"""Lanes, height, width."""
+
+
+def _stepper(
+    graph: nnx.GraphDef[PixelModel],
+    size: Size,
+    params: nnx.State,
+    labels: jax.Array | None,
+) -> Stepper:
+    model = nnx.merge(graph, params)
+    return Stepper(model, size[0], labels=labels, size=size[1:])
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _begin(
+    graph: nnx.GraphDef[PixelModel],
+    size: Size,
+    params: nnx.State,
+    labels: jax.Array | None,
+) -> tuple[jax.Array, StepperState]:
+    """Probabilities of the first value ``[B, V]``."""
+    stepper = _stepper(graph, size, params, labels)
+    log_probs_BV, state = stepper.next(stepper.begin())
+    return jnp.exp(log_probs_BV), state
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _advance(
+    graph: nnx.GraphDef[PixelModel],
+    size: Size,
+    params: nnx.State,
+    labels: jax.Array | None,
+    state: StepperState,
+    values_B: jax.Array,
+) -> tuple[jax.Array, StepperState]:
+    """Probabilities of the value after this one ``[B, V]``."""
+    stepper = _stepper(graph, size, params, labels)
+    log_probs_BV, state = stepper.next(stepper.push(state, values_B))
+    return jnp.exp(log_probs_BV), state
+
+
+def environment() -> str:
+    """What the probabilities depend on besides the model, to the last bit."""
+    jax_version, jaxlib, coder = (
+        importlib.metadata.version(name) for name in ("jax", "jaxlib", "constriction")
+    )
+    kind = jax.devices()[0].device_kind
+    machine = platform.machine()
+    return f"jax {jax_version}/{jaxlib} coder {coder} {machine} {kind}"
+
+
+def fingerprints(model: PixelModel) -> tuple[bytes, bytes]:
+    """Of the model's kind and settings, and of its weights."""
+    leaves = jax.tree.leaves(nnx.split(model)[1])
+    weights = b"".join(np.asarray(leaf).tobytes() for leaf in leaves)
+    settings = f"{type(model).__name__} {model.config}"
+    return fingerprint(settings.encode(), MODEL), fingerprint(weights, WEIGHTS)
+
+
+def _require_same(model: PixelModel, found: Container) -> None:
+    settings, weights = fingerprints(model)
+    rule = "the compressed data must be opened with what wrote them"
+    here = environment()
+    require(
+        found.environment == here,
+        f"{rule}: {found.environment}, got {here}; decompress there",
+    )
+    require(
+        found.model == settings,
+        f"{rule}: another model, got {type(model).__name__} of other settings; load the"
+        " model that compressed them",
+    )
+    require(
+        found.weights == weights,
+        f"{rule}: the same weights, got others; load the checkpoint that compressed"
+        " them",
+    )
+
+
+def _coder() -> Any:  # a package without types, which may be missing
+    try:
+        import constriction
+    except ImportError as error:
+        raise UserError(
+            "compression needs the package constriction, which is not installed; run"
+            " pip install 'pixelcnn_jax[compression]'"
+        ) from error
+    return constriction

@@ -1,0 +1,103 @@
+"""The file of compressed images: what stands before the coded pixels.
+
+* ``PXL1`` and the CRC-32 of all that follows.
+* Varints: images, height, width, channels, and the length of the text that follows.
+* The text: versions of jax, jaxlib and the coder, type of machine, kind of device.
+* Fingerprints of the model and of its weights, a checksum of the images.
+* The coder's words, 32 bits each, little-endian.
+
+It is small: a hundred digits take two kilobytes.
+"""
+
+import hashlib
+import zlib
+from typing import NamedTuple
+
+import numpy as np
+
+from pixelcnn_jax.errors import require
+
+MAGIC = b"PXL1"
+MODEL, WEIGHTS, IMAGES = 4, 6, 6
+"""Bytes of each fingerprint."""
+
+
+class Container(NamedTuple):
+    """A file of compressed images."""
+
+    shape: tuple[int, ...]
+    """Images, height, width, channels."""
+    environment: str
+    """The versions and the machine that wrote it."""
+    model: bytes
+    """Fingerprint of the model's settings."""
+    weights: bytes
+    """Fingerprint of its weights."""
+    images: bytes
+    """Checksum of the images, see `checksum`."""
+    words: np.ndarray
+    """uint32, what the coder wrote."""
+
+    def to_bytes(self) -> bytes:
+        """The file."""
+        text = self.environment.encode()
+        numbers = b"".join(map(_varint, (*self.shape, len(text))))
+        words = self.words.astype("<u4").tobytes()
+        body = numbers + text + self.model + self.weights + self.images + words
+        return MAGIC + zlib.crc32(body).to_bytes(4, "little") + body
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "Container":
+        """Read a file.
+
+        Raises:
+            UserError: it is none, or damaged.
+        """
+        require(
+            data[:4] == MAGIC,
+            f"the compressed data must begin with {MAGIC.decode()}, got"
+            f" {data[:4]!r}; pass what compress wrote",
+        )
+        body = data[8:]
+        require(
+            zlib.crc32(body).to_bytes(4, "little") == data[4:8],
+            "the compressed data must be whole, got a wrong check sum: they are"
+            " truncated or damaged; copy the file again",
+        )
+        numbers, place = [], 0
+        for _ in range(5):
+            number, place = _read_varint(body, place)
+            numbers.append(number)
+        *shape, length = numbers
+        parts = []
+        for size in (length, MODEL, WEIGHTS, IMAGES):
+            parts.append(body[place : place + size])
+            place += size
+        text, model, weights, images = parts
+        words = np.frombuffer(body[place:], "<u4").astype(np.uint32)
+        return cls(tuple(shape), text.decode(), model, weights, images, words)
+
+
+def _varint(number: int) -> bytes:
+    """Seven bits a byte, the lowest first; the highest bit says that more follow."""
+    low, rest = number & 0x7F, number >> 7
+    return bytes([low | 0x80]) + _varint(rest) if rest else bytes([low])
+
+
+def _read_varint(data: bytes, place: int) -> tuple[int, int]:
+    """The number at a place, and the place after it."""
+    number = shift = 0
+    while data[place] & 0x80:
+        number |= (data[place] & 0x7F) << shift
+        place, shift = place + 1, shift + 7
+    return number | data[place] << shift, place + 1
+
+
+def fingerprint(content: bytes, length: int) -> bytes:
+    """The first bytes of the SHA-256."""
+    return hashlib.sha256(content).digest()[:length]
+
+
+def checksum(images: np.ndarray) -> bytes:
+    """That of a file's images."""
+    return fingerprint(images.astype("<i4").tobytes(), IMAGES)

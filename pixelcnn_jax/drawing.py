@@ -1,0 +1,172 @@
+"""Drawing one batch of images: what is chosen at each pixel, and in which order.
+
+The noise of a pixel depends on the key, the index of the image in the job and the
+position only, so every method, batch size, number of devices and order of visit draws
+the same images, up to ties of two levels within the rounding of the logits. That is
+about 1e-6 in float32 at ``jax.default_matmul_precision("highest")``, the default on a
+CPU; the lower precision of other devices' defaults, or of bfloat16, makes ties more
+frequent.
+"""
+
+from typing import Literal, NamedTuple, get_args
+
+import jax
+import jax.numpy as jnp
+
+from pixelcnn_jax import keys
+from pixelcnn_jax.arguments import Scalar
+from pixelcnn_jax.errors import require
+from pixelcnn_jax.layers import Conditions, Front
+from pixelcnn_jax.models.base import PixelModel
+from pixelcnn_jax.order import Order
+from pixelcnn_jax.walk import Choose, walk
+from pixelcnn_jax.walkers import Walker, WholeImages
+
+Method = Literal["auto", "full", "cached", "wavefront"]
+
+METHODS: tuple[Method, ...] = get_args(Method)
+
+WAVEFRONT_IMAGES = 8
+"""The most images per device for which "auto" picks "wavefront"."""
+
+
+class Given(NamedTuple):
+    """What is given of each image; a pytree of arrays ``[B, ...]``."""
+
+    labels: jax.Array | None = None
+    """int32 ``[B]``, for a model with classes."""
+    images: jax.Array | None = None
+    """int32 ``[B, H, W, C]``, read where ``known``; None: nothing is known."""
+    known: jax.Array | None = None
+    """bool ``[B, H, W]``."""
+
+
+NOTHING_GIVEN = Given()
+
+
+class Way(NamedTuple):
+    """How a batch is drawn; all static."""
+
+    method: Method
+    height: int
+    width: int
+    first_row: int = 0
+    """Rows above it are known of all images, and cost no steps."""
+    with_log_prob: bool = False
+
+
+class Drawn(NamedTuple):
+    """A batch of images, ``[B, ...]``."""
+
+    images: jax.Array
+    """int32 ``[B, H, W, C]``."""
+    log_prob: jax.Array | None
+    """float32 ``[B, H, W]``, nats at temperature 1, if asked for."""
+
+
+def require_method(method: str) -> None:
+    """Raise unless there is a method of that name."""
+    require(
+        method in METHODS,
+        f"the method must be one of {', '.join(METHODS)}, got {method}",
+    )
+
+
+def choose_method(model: PixelModel, method: Method, images_per_device: int) -> Method:
+    """The method that "auto" stands for; others as they are.
+
+    Raises:
+        UserError: a wavefront of a model that has none.
+    """
+    possible = model.wavefront_lag is not None
+    require(
+        possible or method != "wavefront",
+        f"method wavefront needs a model whose rows can run side by side, got a"
+        f" {type(model).__name__}; use cached",
+    )
+    if method != "auto":
+        return method
+    few = images_per_device <= WAVEFRONT_IMAGES
+    return "wavefront" if possible and few else "cached"
+
+
+def draw_batch(
+    model: PixelModel,
+    way: Way,
+    keys_B: jax.Array,
+    temperature: Scalar,
+    given: Given = NOTHING_GIVEN,
+) -> Drawn:
+    """One batch of images, each from its own key; traceable."""
+    walker, order = _walker(model, way)
+    choose = draw_pixels(model, keys_B, temperature, way.width)
+    above = None
+    if given.images is not None and given.known is not None:
+        choose = keep_known(choose, given.images, given.known)
+        above = given.images[:, : way.first_row] if way.first_row else None
+    images, log_prob = walk(
+        walker,
+        order,
+        len(keys_B),
+        choose,
+        conditions=Conditions(given.labels),
+        record=model.distribution.step_log_prob if way.with_log_prob else None,
+        above=above,
+    )
+    return Drawn(images, log_prob if way.with_log_prob else None)
+
+
+def _walker(model: PixelModel, way: Way) -> tuple[Walker, Order]:
+    """What a method computes at the positions, and how it visits them."""
+    if way.method == "full":
+        return WholeImages(model), Order(way.height, way.width, None, way.first_row)
+    lag = model.wavefront_lag if way.method == "wavefront" else None
+    return model, Order(way.height, way.width, lag, way.first_row)
+
+
+def draw_pixels(
+    model: PixelModel, keys_B: jax.Array, temperature: Scalar, width: int
+) -> Choose:
+    """The choice of a walk that draws every pixel from its distribution."""
+
+    def choose(
+        outputs: jax.Array, before_FBC: jax.Array, front: Front, step: int
+    ) -> jax.Array:
+        keys_FB = pixel_keys(keys_B, front.rows_F * width + front.columns_F)
+        return model.distribution.draw(keys_FB, outputs, before_FBC, step, temperature)
+
+    return choose
+
+
+def keep_known(choose: Choose, images: jax.Array, known: jax.Array) -> Choose:
+    """The choice that keeps known pixels and leaves the others to ``choose``.
+
+    Args:
+        choose: draws.
+        images: int32 ``[B, H, W, C]``.
+        known: bool ``[B, H, W]``.
+    """
+    images_HWBC = jnp.moveaxis(images, 0, 2)
+    known_HWB = jnp.moveaxis(known, 0, 2)
+
+    def keep(
+        outputs: jax.Array, before_FBC: jax.Array, front: Front, step: int
+    ) -> jax.Array:
+        drawn_FBC = choose(outputs, before_FBC, front, step)
+        given_FBC = images_HWBC[front.rows_F, front.columns_F]
+        known_FB = known_HWB[front.rows_F, front.columns_F]
+        return jnp.where(known_FB[..., None], given_FBC, drawn_FBC)
+
+    return keep
+
+
+def image_keys(key: jax.Array, index_B: jax.Array) -> jax.Array:
+    """The key of each image from its index in the job, ``[B]``."""
+    pixels = keys.for_purpose(key, keys.Purpose.PIXELS)
+    return jax.vmap(lambda index: jax.random.fold_in(pixels, index))(index_B)
+
+
+def pixel_keys(keys_B: jax.Array, position_F: jax.Array) -> jax.Array:
+    """The keys of the pixels at positions ``row * W + column``, ``[F, B]``."""
+    fold = jax.vmap(jax.random.fold_in, in_axes=(0, None))
+    return jax.vmap(fold, in_axes=(None, 0))(keys_B, position_F)

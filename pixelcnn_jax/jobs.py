@@ -1,0 +1,166 @@
+"""Jobs of drawing: any number of images, in batches, over all devices, one program."""
+
+import math
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import lax
+from jax.sharding import Mesh, PartitionSpec
+
+from pixelcnn_jax import keys
+from pixelcnn_jax.arguments import (
+    Scalar,
+    require_count,
+    require_key,
+    require_temperature,
+)
+from pixelcnn_jax.devices import DATA, Placed, replicated
+from pixelcnn_jax.drawing import (
+    NOTHING_GIVEN,
+    Drawn,
+    Given,
+    Way,
+    choose_method,
+    draw_batch,
+    image_keys,
+    require_method,
+)
+from pixelcnn_jax.models.base import PixelModel
+
+
+class Drawer:
+    """Draws from one model, whose weights it puts on the devices once."""
+
+    def __init__(self, model: PixelModel):
+        self.model = model
+        graph, params = nnx.split(model)
+        self._graph = Graph(graph)
+        self.params = Placed(params)
+
+    def __call__(
+        self,
+        key: jax.Array,
+        num_images: int,
+        way: Way,
+        *,
+        temperature: Scalar = 1.0,
+        given: Given = NOTHING_GIVEN,
+        batch_size: int | None = None,
+    ) -> Drawn:
+        """Draw images.
+
+        Args:
+            key: a key of ``jax.random.key`` or ``jax.random.PRNGKey``.
+            num_images: N.
+            way: how; its method may be "auto".
+            temperature: see `sample`.
+            given: of each image, ``[N, ...]``.
+            batch_size: images drawn at a time; None: all.
+
+        Raises:
+            UserError: see `sample`.
+        """
+        if batch_size is not None:
+            require_count("batch_size", batch_size)
+        batch = num_images if batch_size is None else min(batch_size, num_images)
+        require_temperature(temperature)
+        mesh = self.params.mesh(batch)
+        num_devices = 1 if mesh is None else mesh.size
+        share = -(-batch // num_devices)
+        require_method(way.method)
+        job = Job(num_images, -(-num_images // (share * num_devices)), share, way)
+        inputs = (keys.as_threefry(require_key(key)), temperature, given)
+        if mesh is not None:
+            inputs = jax.device_put(inputs, replicated(mesh))
+        drawn = run(self._graph, job, mesh, self.params.on(mesh), *inputs)
+        if mesh is None:
+            return drawn
+        home = jnp.asarray(jax.tree.leaves(self.params.tree)[0]).sharding
+        return jax.device_put(drawn, home)
+
+
+class Graph:
+    """A model's graph that remembers its hash: Flax computes it anew at each call,
+    which can take longer than drawing an image does."""
+
+    def __init__(self, graph: nnx.GraphDef[PixelModel]):
+        self.graph = graph
+        self._hash = hash(graph)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        same = self is other
+        return same or (isinstance(other, Graph) and self.graph == other.graph)
+
+
+class Job(NamedTuple):
+    """What a program is compiled for."""
+
+    num_images: int
+    num_batches: int
+    batch_size: int
+    """A device's share of a batch."""
+    way: Way
+    """As asked for: what "auto" stands for is found while the program is traced."""
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def run(
+    graph: Graph,
+    job: Job,
+    mesh: Mesh | None,
+    params: nnx.State,
+    key: jax.Array,
+    temperature: Scalar,
+    given: Given,
+) -> Drawn:
+    """Draw all batches of a job."""
+    num_devices = 1 if mesh is None else mesh.size
+    shape = (job.num_batches, num_devices * job.batch_size)
+    index = jnp.arange(math.prod(shape)).reshape(shape)
+
+    def in_batches(x: jax.Array) -> jax.Array:
+        # The last batch is filled up with images that are dropped again.
+        rest = math.prod(shape) - job.num_images
+        filled = jnp.pad(x, [(0, rest)] + [(0, 0)] * (x.ndim - 1))
+        return filled.reshape(*shape, *x.shape[1:])
+
+    given = jax.tree.map(in_batches, given)
+
+    def on_device(
+        params: nnx.State,
+        key: jax.Array,
+        temperature: Scalar,
+        index: jax.Array,
+        given: Given,
+    ) -> Drawn:
+        model = nnx.merge(graph.graph, params).folded()
+        method = choose_method(model, job.way.method, job.batch_size)
+        way = job.way._replace(method=method)
+
+        def one_batch(batch: tuple[jax.Array, Given]) -> Drawn:
+            index_B, given_B = batch
+            keys_B = image_keys(key, index_B)
+            return draw_batch(model, way, keys_B, temperature, given_B)
+
+        if job.num_batches == 1:
+            drawn = one_batch(jax.tree.map(lambda x: x[0], (index, given)))
+            return jax.tree.map(lambda x: x[None], drawn)
+        return lax.map(one_batch, (index, given))
+
+    if mesh is not None:
+        everywhere, batches = PartitionSpec(), PartitionSpec(None, DATA)
+        on_device = jax.shard_map(
+            on_device,
+            mesh=mesh,
+            in_specs=(everywhere, everywhere, everywhere, batches, batches),
+            out_specs=batches,
+            check_vma=False,
+        )
+    drawn = on_device(params, key, temperature, index, given)
+    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[: job.num_images], drawn)

@@ -1,0 +1,95 @@
+"""Classes from a generative model, by Bayes' rule."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax import lax
+from jax.core import Tracer
+
+from pixelcnn_jax.errors import require
+from pixelcnn_jax.likelihood import evaluate, image_log_prob
+from pixelcnn_jax.models.base import PixelModel
+
+Array = jax.Array | np.ndarray
+
+
+def class_log_posterior(
+    model: PixelModel, images: Array, prior: Array | None = None
+) -> jax.Array:
+    """Log-probability of each class given the image.
+
+    ``log p(k | x) = log prior_k + log p(x | k) - log sum_j prior_j p(x | j)``. One pass
+    of the network for each class. Works inside ``jit`` and under ``grad``.
+
+    Args:
+        model: a model with classes, K of them.
+        images: integers ``[B, H, W, C]`` in ``[0, levels)``.
+        prior: the probability of each class, float ``[K]``, such as its frequency;
+            None: all the same. Inside ``jit`` its values are not checked.
+
+    Returns:
+        float32 ``[B, K]``, in nats; the exponentials of a row sum to one.
+
+    Raises:
+        UserError: the model has no classes, the prior is none, or see `log_prob`.
+    """
+    classes = model.config.num_classes
+    require(
+        classes > 0,
+        "a posterior of classes needs a model with classes, got one without; train one"
+        " with model.num_classes",
+    )
+    model.check_images(images)
+    if prior is None:
+        prior = np.full(classes, 1 / classes, np.float32)
+    _require_prior(prior, classes)
+    graph, params = nnx.split(model)
+    log_prior = jnp.log(jnp.asarray(prior, jnp.float32))
+    return _posterior(graph, params, jnp.asarray(images), log_prior)
+
+
+@partial(jax.jit, static_argnums=0)
+def _posterior(
+    graph: nnx.GraphDef[PixelModel],
+    params: nnx.State,
+    images: jax.Array,
+    log_prior: jax.Array,
+) -> jax.Array:
+    model = nnx.merge(graph, params)
+
+    def given(label: jax.Array) -> jax.Array:
+        return image_log_prob(model, images, jnp.full(len(images), label))
+
+    likelihood_KB = lax.map(given, jnp.arange(len(log_prior)))
+    return jax.nn.log_softmax(likelihood_KB.T + log_prior)
+
+
+def _require_prior(prior: Array, classes: int) -> None:
+    rule = f"the prior must be the probabilities of {classes} classes, which sum to 1"
+    shape = getattr(prior, "shape", None)
+    require(shape == (classes,), f"{rule}, got {shape or prior}; leave it out for 1/K")
+    if isinstance(prior, Tracer):
+        return
+    values = np.asarray(prior, np.float64)
+    require(
+        bool((values >= 0).all()) and abs(values.sum() - 1) < 1e-3,
+        f"{rule}, got {values.round(4).tolist()}; divide counts by their sum",
+    )
+
+
+def evaluate_classes(
+    model: PixelModel, images: np.ndarray, batch_size: int = 128
+) -> np.ndarray:
+    """Log-likelihood of every image given each class, float64 ``[N, K]``, in nats.
+
+    Arguments and errors as for `evaluate`; the model has K classes.
+    """
+    classes = range(model.config.num_classes)
+    given = [
+        -evaluate(model, images, np.full(len(images), label), batch_size).nats
+        for label in classes
+    ]
+    return np.stack(given, axis=1)

@@ -1,0 +1,163 @@
+"""One channel after another: the conditionals of a model, for algorithms of one's own.
+
+Constrained sampling, beam search, Metropolis proposals or a codec need the law of the
+next value, choose it as they like, and go on from there.
+"""
+
+import dataclasses
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from pixelcnn_jax.arguments import require_count, require_size
+from pixelcnn_jax.errors import require
+from pixelcnn_jax.layers import Conditions, Front, Spec
+from pixelcnn_jax.models.base import ModelCaches, PixelModel
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class StepperState:
+    """Where a batch of images stands; a pytree."""
+
+    index: jax.Array
+    """int32: values pushed so far, ``(row * W + column) * C + channel``."""
+    pixel: jax.Array
+    """int32 ``[B, C]``, the current pixel; its channels from the next one on are 0."""
+    outputs: jax.Array
+    """What the network put out last, ``[1, B, ...]``."""
+    caches: ModelCaches
+
+
+class Stepper:
+    """The law of each value of an image, one after another in raster order.
+
+        stepper = Stepper(model, batch_size)
+        state = stepper.begin()
+        for _ in range(stepper.num_values):
+            log_probs_BV, state = stepper.next(state)
+            state = stepper.push(state, choose(log_probs_BV))
+
+    All three methods are pure and work under ``jit`` and in ``lax.scan``: a state is a
+    value, and an older one can be gone back to. Each costs one position of the network,
+    not an image.
+
+    Args:
+        model: a model of this package, such as `PixelCNN`.
+        batch_size: B, images that go side by side.
+        labels: int ``[B]``, the class of each; for a model with classes.
+        size: height and width; None: those of the training images.
+
+    Raises:
+        UserError: a batch size below 1, labels that do not fit, a size that is none.
+    """
+
+    def __init__(
+        self,
+        model: PixelModel,
+        batch_size: int,
+        *,
+        labels: jax.Array | np.ndarray | None = None,
+        size: tuple[int, int] | None = None,
+    ):
+        require_count("batch_size", batch_size)
+        if size is None:
+            size = model.config.height, model.config.width
+        require_size(size)
+        self._model = model
+        self._labels = model.check_labels(labels, batch_size)
+        self._batch_size = batch_size
+        self.height, self.width = size
+        self.channels = model.config.channels
+
+    @property
+    def num_values(self) -> int:
+        """Values of an image, H * W * C: what follows them means nothing."""
+        return self.height * self.width * self.channels
+
+    def begin(self) -> StepperState:
+        """Before the first value."""
+        pixel = jnp.zeros((self._batch_size, self.channels), jnp.int32)
+        conditions = Conditions(self._labels)
+        spec = Spec(self._batch_size, self.height, self.width, conditions=conditions)
+        caches = self._model.init_caches(spec)
+        origin = Front(jnp.zeros(1, jnp.int32), jnp.zeros(1, jnp.int32))
+        shapes = jax.eval_shape(self._model.step, caches, origin, pixel[None])
+        outputs = jnp.zeros(shapes[0].shape, shapes[0].dtype)
+        return StepperState(jnp.int32(0), pixel, outputs, caches)
+
+    def next(self, state: StepperState) -> tuple[jax.Array, StepperState]:
+        """The law of the next value.
+
+        Returns:
+            log-probabilities float32 ``[B, V]`` of its levels, in nats, and the state
+            to push the value to: `push` needs what is computed here.
+        """
+        channel = state.index % self.channels
+        state = self._with_outputs(state, channel)
+        conditional = self._model.distribution.conditional
+        laws = [
+            partial(conditional, state.outputs[0], state.pixel, c)
+            for c in range(self.channels)
+        ]
+        return lax.switch(channel, laws), state
+
+    def _with_outputs(self, state: StepperState, channel: jax.Array) -> StepperState:
+        """The state after the network's step, if it takes one for this channel."""
+        front = self._front(state)
+        first = channel == 0
+
+        def start_row(caches: ModelCaches) -> ModelCaches:
+            return self._model.start_row(caches, front.rows_F[0])
+
+        def step(state: StepperState) -> StepperState:
+            pixel_FBC = state.pixel[None]
+            outputs, caches = self._model.step(state.caches, front, pixel_FBC)
+            return dataclasses.replace(state, outputs=outputs, caches=caches)
+
+        if self._model.has_vertical_stack:
+            begins = first & (front.columns_F[0] == 0)
+            caches = lax.cond(begins, start_row, lambda x: x, state.caches)
+            state = dataclasses.replace(state, caches=caches)
+        if self._model.distribution.steps_per_pixel == self.channels:
+            return step(state)
+        # The network steps once for a pixel, and the distribution does the rest.
+        return lax.cond(first, step, lambda x: x, state)
+
+    def push(self, state: StepperState, values: jax.Array | np.ndarray) -> StepperState:
+        """The state once the next value of each image is known.
+
+        Args:
+            state: what `next` returned.
+            values: integers ``[B]`` in ``[0, levels)``; the range is not checked.
+
+        Raises:
+            UserError: they have another shape or type.
+        """
+        shape = getattr(values, "shape", ())
+        dtype = getattr(values, "dtype", type(values).__name__)
+        require(
+            shape == (self._batch_size,) and jnp.issubdtype(dtype, jnp.integer),
+            f"values must be integers [{self._batch_size}], one for each image, got"
+            f" {dtype} {list(shape)}",
+        )
+        channel = state.index % self.channels
+        pixel = state.pixel.at[:, channel].set(jnp.asarray(values, jnp.int32))
+        front = self._front(state)
+        caches, pixel = lax.cond(
+            channel == self.channels - 1,
+            lambda caches: (
+                self._model.observe(caches, front, pixel[None]),
+                jnp.zeros_like(pixel),
+            ),
+            lambda caches: (caches, pixel),
+            state.caches,
+        )
+        return StepperState(state.index + 1, pixel, state.outputs, caches)
+
+    def _front(self, state: StepperState) -> Front:
+        position = state.index // self.channels
+        return Front((position // self.width)[None], (position % self.width)[None])

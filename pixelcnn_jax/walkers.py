@@ -1,0 +1,95 @@
+"""What a walk asks at each position: a model's steps, or its image pass."""
+
+from typing import Any, Protocol, TypeAlias, cast
+
+import jax
+import jax.numpy as jnp
+
+from pixelcnn_jax.config import ModelConfig
+from pixelcnn_jax.distributions import Distribution
+from pixelcnn_jax.layers import At, Front, Row, Spec
+from pixelcnn_jax.models.base import PixelModel
+
+WalkerState: TypeAlias = Any
+"""What a walker remembers: a pytree that only the walker itself looks into."""
+
+
+class Walker(Protocol):
+    """Gives the outputs at one front of positions after another; see `PixelModel`."""
+
+    @property
+    def config(self) -> ModelConfig: ...
+
+    @property
+    def distribution(self) -> Distribution: ...
+
+    @property
+    def has_vertical_stack(self) -> bool: ...
+
+    def init_caches(self, spec: Spec) -> WalkerState: ...
+
+    def start_row(self, caches: WalkerState, row: jax.Array) -> WalkerState: ...
+
+    def step(
+        self, caches: WalkerState, front: Front, pixels_FBC: jax.Array
+    ) -> tuple[jax.Array, WalkerState]: ...
+
+    def observe(
+        self, caches: WalkerState, front: Front, pixels_FBC: jax.Array
+    ) -> WalkerState: ...
+
+
+class WholeImages:
+    """A walker that runs a model's image pass anew for every step: the textbook's loop.
+
+    Its only memory is the image so far. It is the reference for all other ways.
+    """
+
+    has_vertical_stack = False
+
+    def __init__(self, model: PixelModel):
+        self.config = model.config
+        self.distribution = model.distribution
+        self._model = model
+
+    def init_caches(self, spec: Spec) -> tuple[jax.Array, jax.Array | None]:
+        shape = (spec.batch_size, spec.height, spec.width, self.config.channels)
+        return jnp.zeros(shape, jnp.int32), spec.conditions.labels
+
+    def start_row(self, caches: WalkerState, row: jax.Array) -> WalkerState:
+        return caches
+
+    def step(
+        self, caches: WalkerState, front: Front, pixels_FBC: jax.Array
+    ) -> tuple[jax.Array, WalkerState]:
+        images, labels = self.observe(caches, front, pixels_FBC)
+        outputs = self._model(images, labels)
+        here = outputs[:, *_places(front)]
+        return jnp.moveaxis(here, 1, 0), (images, labels)
+
+    def observe(
+        self, caches: WalkerState, front: Front, pixels_FBC: jax.Array
+    ) -> WalkerState:
+        images, labels = caches
+        pixels_BFC = jnp.moveaxis(pixels_FBC, 0, 1)
+        return images.at[:, *_places(front)].set(pixels_BFC), labels
+
+
+def _places(at: At) -> tuple[jax.Array, ...]:
+    """The index of these positions in ``[H, W]``."""
+    return (at.row,) if isinstance(at, Row) else (at.rows_F, at.columns_F)
+
+
+def fill_row(
+    walker: Walker, caches: WalkerState, row: jax.Array, pixels_WBC: jax.Array
+) -> tuple[jax.Array, WalkerState]:
+    """Outputs ``[W, B, ...]`` of a row whose pixels are known, and the new caches.
+
+    All its positions go through the network side by side. To be called for one row
+    after the other from the top.
+    """
+    at = cast(Front, Row(row))  # a model steps at a whole row as well
+    caches = walker.start_row(caches, row)
+    # Unlike a front, a row reads pixels of its own: those left of each position.
+    caches = walker.observe(caches, at, pixels_WBC)
+    return walker.step(caches, at, pixels_WBC)

@@ -1,0 +1,188 @@
+"""Known pixels stay, and the rest follows the model's law given what comes before."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from scipy import stats
+
+import pixelcnn_jax as pj
+from tests.conftest import random_images, some_labels, tiny_model
+from tests.family import each_model, member
+from tests.test_likelihood import all_images
+from tests.test_sampling import KEY, assert_same_images, methods_of
+
+N = 2
+
+
+def top_known(config) -> np.ndarray:
+    """Some rows at the top, and a few pixels further down."""
+    known = np.zeros((config.height, config.width), bool)
+    known[: config.height // 2] = True
+    known[-1, ::3] = True
+    return known
+
+
+def flat(x) -> np.ndarray:
+    return np.asarray(x).reshape(-1, *x.shape[2:])
+
+
+@each_model
+def test_all_methods_keep_what_is_known_and_draw_the_same_rest(name: str):
+    model = member(name)
+    images, labels = random_images(model, 4), some_labels(model, 4)
+    known = top_known(model.config)
+    # What stands where nothing is known is not read.
+    given = np.where(known[..., None], images, -1)
+    repeated = None if labels is None else labels.repeat(N)
+    drawn = {
+        method: pj.complete(
+            model,
+            KEY,
+            given,
+            known,
+            num_completions=N,
+            labels=labels,
+            method=method,
+            with_log_prob=True,
+        )
+        for method in methods_of(model)
+    }
+    for completed, log_prob in drawn.values():
+        assert completed.shape == (4, N, *images.shape[1:])
+        assert completed.dtype == jnp.int32
+        kept = np.asarray(completed)[:, :, known]
+        assert (kept == images[:, None][:, :, known]).all()
+        assert (completed[:, 0] != completed[:, 1]).any()
+        assert_same_images(model, flat(drawn["full"][0]), flat(completed))
+        expected = pj.pixel_log_prob(model, flat(completed), repeated)
+        np.testing.assert_allclose(flat(log_prob), expected, atol=1e-4)
+
+
+@each_model
+def test_known_rows_are_not_walked_and_change_nothing(name: str):
+    """Of one batch: known at the top, known nowhere, known everywhere."""
+    model = member(name)
+    images, labels = random_images(model, 3), some_labels(model, 3)
+    top = top_known(model.config)
+    known = np.stack([top, np.zeros_like(top), np.ones_like(top)])
+    arguments = dict(num_completions=N, labels=labels, method="cached")
+    walked = pj.complete(model, KEY, images, known, **arguments)
+    filled = pj.complete(model, KEY, images, top, **arguments)
+    assert_same_images(model, walked[0], filled[0])
+    repeated = None if labels is None else labels.repeat(N)
+    drawn = pj.sample(model, KEY, 3 * N, labels=repeated, method="cached")
+    assert_same_images(model, walked[1], drawn[N : 2 * N])
+    assert (walked[2] == images[2]).all()
+
+
+def test_wholly_known_images_come_back():
+    model = tiny_model()
+    images = random_images(model, 3)
+    known = np.ones(images.shape[1:3], bool)
+    for method in methods_of(model):
+        drawn = pj.complete(model, KEY, images, known, method=method)
+        assert (drawn[:, 0] == images).all()
+
+
+@pytest.mark.parametrize("where", [[(0, 0)], [(0, 1), (1, 0)], [(0, 0), (0, 1)]])
+def test_completions_follow_the_law_given_what_comes_before(where):
+    model = tiny_model(height=2, width=2, levels=2)
+    known = np.zeros((2, 2), bool)
+    known[tuple(np.transpose(where))] = True
+    given, count = np.ones((1, 2, 2, 1), int), 20_000
+    drawn = pj.complete(model, KEY, given, known, num_completions=count)[0]
+    every = all_images(model)
+    nats = np.float64(pj.pixel_log_prob(model, every))[:, ~known].sum(1)
+    fits = (every[:, known] == 1).all((1, 2))
+    observed = np.bincount(
+        np.asarray(drawn).reshape(count, 4) @ [8, 4, 2, 1], minlength=16
+    )
+    assert observed[~fits].sum() == 0
+    expected = np.exp(nats[fits])
+    assert abs(expected.sum() - 1) < 1e-5
+    _, p = stats.chisquare(observed[fits], expected / expected.sum() * count)
+    assert p > 0.001
+
+
+def test_known_rows_cost_no_steps(monkeypatch):
+    """Half the rows known: half the positions visited."""
+    model = tiny_model(height=6, width=5)
+    images = random_images(model, 2)
+    known = np.zeros((6, 5), bool)
+    known[:4] = True
+
+    def draw():
+        return pj.complete(model, KEY, images, known, method="cached")
+
+    program = str(jax.make_jaxpr(draw)())
+    assert "length=10" in program and "length=4" in program
+    assert "length=30" not in program
+
+
+def test_works_inside_jit_with_known_pixels_that_are_not():
+    model = tiny_model()
+    graph, params = nnx.split(model)
+    images = random_images(model, 3)
+    known = top_known(model.config)
+
+    @jax.jit
+    def draw(params, images, known, temperature):
+        model = nnx.merge(graph, params)
+        return pj.complete(model, KEY, images, known, temperature=temperature)
+
+    expected = pj.complete(model, KEY, images, known, temperature=0.7)
+    drawn = draw(params, images, known, 0.7)
+    assert_same_images(model, flat(drawn), flat(expected), 0.7)
+
+
+def test_completions_do_not_depend_on_the_batch_size():
+    model = tiny_model()
+    images, known = random_images(model, 3), top_known(model.config)
+    expected = pj.complete(model, KEY, images, known, num_completions=3)
+    found = pj.complete(model, KEY, images, known, num_completions=3, batch_size=4)
+    assert_same_images(model, flat(expected), flat(found))
+
+
+def test_images_of_another_size_are_completed():
+    model = tiny_model()
+    images = np.random.default_rng(0).integers(0, 4, (2, 9, 3, 1))
+    known = np.zeros((9, 3), bool)
+    known[:5] = True
+    drawn = {
+        method: pj.complete(model, KEY, images, known, method=method)[:, 0]
+        for method in methods_of(model)
+    }
+    for completed in drawn.values():
+        assert (completed[:, :5] == images[:, :5]).all()
+        assert_same_images(model, drawn["full"], completed)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (dict(known=np.ones((6, 5))), r"known must be bool .*, got float64 \[6, 5\]"),
+        (dict(known=np.ones((5, 6), bool)), r"\[2, 6, 5\] or \[6, 5\].*bool \[5, 6\]"),
+        (dict(known=np.ones((3, 6, 5), bool)), r"got bool \[3, 6, 5\]"),
+        (dict(known=[[True]]), r"got list \[\]"),
+        (dict(images=[1]), "images must be an array, got list"),
+        (dict(images=np.zeros((6, 5), int)), r"must be \[B, H, W, 1\]"),
+        (
+            dict(images=np.full((2, 6, 5, 1), 9)),
+            "levels must lie in 0 to 3, got 0 to 9",
+        ),
+        (dict(images=np.zeros((0, 6, 5, 1), int)), "at least 1.*got 0"),
+        (dict(num_completions=0), "num_completions must be an integer of at least 1"),
+        (dict(num_completions=2**31 - 1), "must be below 2\\*\\*31, got 4294967294"),
+        (dict(temperature=-1.0), "at least 0, got -1.0"),
+        (dict(labels=np.zeros(2, int)), "left out for a model without"),
+        (dict(method="fast"), "one of auto"),
+    ],
+)
+def test_wrong_arguments_are_refused(arguments: dict, message: str):
+    known = np.zeros((6, 5), bool)
+    known[0] = True
+    usual = dict(images=np.zeros((2, 6, 5, 1), int), known=known)
+    with pytest.raises(pj.UserError, match=message):
+        pj.complete(tiny_model(), KEY, **usual | arguments)

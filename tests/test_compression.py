@@ -1,0 +1,110 @@
+"""What was compressed comes back, as short as the likelihood says, or not at all."""
+
+import sys
+
+import numpy as np
+import pytest
+
+import pixelcnn_jax as pj
+from pixelcnn_jax import compression, data
+from pixelcnn_jax.container import Container
+from tests.conftest import random_images, some_labels, tiny_model
+from tests.family import each_model, member
+
+pytest.importorskip("constriction")
+
+
+def bytes_of_likelihood(model, images, labels=None) -> float:
+    return -float(pj.log_prob(model, images, labels).sum()) / np.log(256)
+
+
+@each_model
+def test_every_member_is_lossless(name: str):
+    model = member(name)
+    images, labels = random_images(model, 4), some_labels(model, 4)
+    packed = pj.compress(model, images, labels)
+    found, classes = compression.decompress_with_labels(model, packed)
+    assert found.dtype == np.int32 and (found == images).all()
+    assert (classes == labels) is True or (classes == labels).all()
+    expected = bytes_of_likelihood(model, images, labels)
+    assert len(packed) < 1.01 * expected + 85
+
+
+def test_a_hundred_digits_take_what_the_likelihood_says():
+    model = pj.load("digits")
+    config = pj.preset("digits")
+    images = data.load(config.data, model.config).test.images[:100]
+    packed = pj.compress(model, images)
+    assert len(packed) < 1.01 * bytes_of_likelihood(model, images) + 64
+    assert (pj.decompress(model, packed) == images).all()
+
+
+def test_more_images_than_lanes_and_another_size(monkeypatch):
+    monkeypatch.setattr(compression, "LANES", 3)
+    model = tiny_model()
+    images = np.random.default_rng(0).integers(0, 4, (7, 4, 3, 1), np.uint8)
+    packed = pj.compress(model, images)
+    assert (pj.decompress(model, packed) == images).all()
+
+
+@pytest.fixture(scope="module")
+def packed() -> bytes:
+    model = tiny_model()
+    return pj.compress(model, random_images(model, 3))
+
+
+def test_damaged_data_are_refused(packed: bytes):
+    model = tiny_model()
+    for length in range(len(packed)):
+        with pytest.raises(pj.UserError, match="the compressed data must") as error:
+            pj.decompress(model, packed[:length])
+        assert "\n" not in str(error.value)
+    for place in range(len(packed)):
+        flipped = bytearray(packed)
+        flipped[place] ^= 1 << place % 8
+        with pytest.raises(pj.UserError, match="the compressed data must"):
+            pj.decompress(model, bytes(flipped))
+
+
+def test_another_model_or_place_is_refused(packed: bytes, monkeypatch):
+    with pytest.raises(pj.UserError, match="the same weights, got others"):
+        pj.decompress(tiny_model(seed=1), packed)
+    with pytest.raises(pj.UserError, match="another model, got PixelCNN"):
+        pj.decompress(tiny_model(dropout=0.5), packed)
+    here = compression.environment()
+    monkeypatch.setattr(compression, "environment", lambda: "jax 99 elsewhere")
+    with pytest.raises(pj.UserError, match=f"{here}, got jax 99 elsewhere"):
+        pj.decompress(tiny_model(), packed)
+
+
+def test_a_step_that_computes_otherwise_gives_no_wrong_image(packed: bytes):
+    """As on a processor that rounds otherwise: the marks fit, the weights do not."""
+    other = tiny_model(seed=1)
+    found = Container.from_bytes(packed)
+    forged = found._replace(weights=compression.fingerprints(other)[1])
+    with pytest.raises(pj.UserError, match="come out as they went in, and did not"):
+        pj.decompress(other, forged.to_bytes())
+
+
+def test_a_wrong_word_gives_no_wrong_image(packed: bytes):
+    found = Container.from_bytes(packed)
+    words = found.words.copy()
+    words[0] ^= 1 << 20
+    forged = found._replace(words=words).to_bytes()
+    with pytest.raises(pj.UserError, match="come out as they went in, and did not"):
+        pj.decompress(tiny_model(), forged)
+
+
+def test_wrong_images_are_refused():
+    model = tiny_model()
+    with pytest.raises(pj.UserError, match="at least 1, got 0"):
+        pj.compress(model, np.zeros((0, 6, 5, 1), int))
+    with pytest.raises(pj.UserError, match="0 to 3, got 9 to 9"):
+        pj.compress(model, np.full((1, 6, 5, 1), 9))
+
+
+def test_a_missing_coder_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "constriction", None)
+    model = tiny_model()
+    with pytest.raises(pj.UserError, match="pip install 'pixelcnn_jax.compression"):
+        pj.compress(model, random_images(model, 1))

@@ -1,0 +1,182 @@
+"""The commands complete, score and compress, and say in one line what is wrong."""
+
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+import pixelcnn_jax as pj
+from pixelcnn_jax.commands import compress, evaluate, sample
+from pixelcnn_jax.config import DataConfig
+from pixelcnn_jax.params import to_params
+from pixelcnn_jax.runs import Run
+from tests.conftest import random_images, some_labels, tiny_model
+from tests.test_command_lines import refused
+
+
+def run_of(folder: Path, model: pj.PixelModel) -> Path:
+    """A run's folder that holds this model, of the digits."""
+    run = Run(folder)
+    config = pj.Config(
+        workdir=str(folder),
+        model=model.config,
+        data=DataConfig(validation_images=1300),
+    )
+    run.write_config(config)
+    run.checkpoints.save(1, {"params": to_params(model)[1]}, None)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory) -> Path:
+    return run_of(tmp_path_factory.mktemp("plain"), tiny_model())
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("images") / "in.npz"
+    np.savez(path, images=random_images(tiny_model(), 3))
+    return path
+
+
+def test_sample_draws_at_another_size(plain: Path, tmp_path: Path):
+    output = tmp_path / "out.npz"
+    arguments = ["--workdir", str(plain), "--num-images", "3", "--size", "8x3"]
+    sample.run([*arguments, "--output", str(output)], "sample")
+    expected = pj.sample(tiny_model(), jax.random.key(0), 3, size=(8, 3))
+    assert (np.load(output)["images"] == expected).all()
+
+
+def test_sample_completes(plain: Path, images: Path, tmp_path: Path, capsys):
+    """From rows, a picture and an array of the same meaning: the same completions."""
+    known = np.zeros((6, 5), bool)
+    known[:2] = True
+    Image.fromarray(np.uint8(known) * 255).save(tmp_path / "known.png")
+    np.savez(tmp_path / "known.npz", known=np.stack([known] * 3))
+    given = np.load(images)["images"]
+    expected = pj.complete(
+        tiny_model(), jax.random.key(0), given, known, num_completions=2
+    )
+    usual = ["--workdir", str(plain), "--complete", str(images)]
+    usual += ["--num-completions", "2", "--output"]
+    output = str(tmp_path / "out.npz")
+    for way in (
+        ["--known-rows", "2"],
+        ["--known", str(tmp_path / "known.png")],
+        ["--known", str(tmp_path / "known.npz")],
+    ):
+        sample.run([*usual, output, *way], "sample")
+        assert (np.load(output)["images"] == expected).all()
+    picture = str(tmp_path / "out.png")
+    sample.run([*usual, picture, "--known-rows", "2"], "sample")
+    assert "out.png: 6 images" in capsys.readouterr().out
+    shown = np.asarray(Image.open(picture))
+    # Three rows of four tiles: original, known part, two completions.
+    scale = round(512 / (4 * 6))
+    gap = scale // 2
+    assert shown.shape == (3 * (6 * scale + gap) + gap, 4 * (5 * scale + gap) + gap, 3)
+    middle = shown[gap + scale // 2, gap + scale // 2 :: 5 * scale + gap, 0]
+    assert (middle == given[0, 0, 0, 0] * 85).all()  # the first pixel is known
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--size", "8"], "--size must be height x width, such as 32x64, got 8"),
+        (["--size", "0x3"], "got 0x3"),
+        (["--known-rows", "2"], "need images to complete, got none"),
+        (["--complete", "no.npz", "--known-rows", "2"], "numbers, got no.npz"),
+        (["--complete", "IN"], "which pixels are known, one of the two, got neither"),
+        (["--complete", "IN", "--known-rows", "7"], "height of the images, 6, got 7"),
+        (["--complete", "IN", "--known", "none.png"], "got none.png"),
+        (["--complete", "IN", "--known", "x", "--known-rows", "1"], "got both"),
+        (["--complete", "IN", "--known-rows", "1", "--size", "2x2"], "left out with"),
+        (
+            ["--complete", "IN", "--known-rows", "1", "--num-completions", "0"],
+            "num_completions must be an integer of at least 1",
+        ),
+    ],
+)
+def test_sample_refuses(arguments, message, plain, images, capsys, tmp_path):
+    named = [str(images) if x == "IN" else x for x in arguments]
+    output = ["--workdir", str(plain), "--output", str(tmp_path / "x.png")]
+    line = refused("sample", [*named, *output], capsys)
+    assert message in line.replace("--num-completions", "num_completions")
+
+
+def test_evaluate_prints_classes_and_writes_scores(tmp_path: Path, capsys):
+    model = tiny_model(num_classes=10)
+    folder, output = run_of(tmp_path / "run", model), tmp_path / "scores"
+    arguments = ["--workdir", str(folder), "--output", str(output)]
+    evaluate.run(arguments, "evaluate")
+    shown = capsys.readouterr().out
+    assert "of the classes are the likeliest" in shown
+    scores = np.load(output / "scores.npz")
+    assert shown.count("  class ") == 10
+    first = scores["nats"][scores["labels"] == 0]
+    error = first.std(ddof=1) / len(first) ** 0.5
+    assert f"class 0: {first.mean():.3f} +- {error:.3f} nats/image" in shown
+    assert scores["pixel_nats"].shape == (297, 6, 5)
+    pixels = scores["pixel_nats"].sum((1, 2))
+    np.testing.assert_allclose(pixels, scores["nats"], rtol=1e-4)
+    posterior = scores["class_log_posterior"]
+    np.testing.assert_allclose(np.exp(posterior).sum(1), 1, rtol=1e-6)
+    right = (posterior.argmax(1) == scores["labels"]).mean()
+    assert f"  {right:.4f} of the classes" in shown
+    for name in ("most_likely", "least_likely", "bits_per_pixel"):
+        assert Image.open(output / f"{name}.png").size[0] > 300
+    assert len(list(output.iterdir())) == 4
+
+
+def test_evaluate_scores_another_set(plain: Path, capsys, monkeypatch):
+    evaluate.run(["--workdir", str(plain), "--data", "digits"], "evaluate")
+    assert "digits test: 297 images" in capsys.readouterr().out
+    line = refused("evaluate", ["--workdir", str(plain), "--data", "digit"], capsys)
+    assert "--data" in line and "digit" in line
+
+
+def test_a_folder_for_scores_that_is_a_file_is_refused(plain, tmp_path, capsys):
+    (tmp_path / "file").write_text("mine")
+    arguments = ["--workdir", str(plain), "--output", str(tmp_path / "file")]
+    assert "--output must be a folder" in refused("evaluate", arguments, capsys)
+
+
+@pytest.mark.parametrize("num_classes", [0, 3])
+def test_compress_and_decompress_give_the_images_back(num_classes, tmp_path, capsys):
+    pytest.importorskip("constriction")
+    model = tiny_model(num_classes=num_classes)
+    given, labels = random_images(model, 4), some_labels(model, 4)
+    folder = str(run_of(tmp_path / "run", model))
+    names = [str(tmp_path / name) for name in ("in.npz", "x.pxl", "out.npz")]
+    np.savez(names[0], images=given, **({} if labels is None else {"labels": labels}))
+    compress.compress([*names[:2], "--workdir", folder], "compress")
+    compress.decompress([*names[1:], "--workdir", folder], "decompress")
+    found = np.load(names[2])
+    assert (found["images"] == given).all()
+    assert labels is None or (found["labels"] == labels).all()
+    size = (tmp_path / "x.pxl").stat().st_size
+    assert f"{size} bytes compressed" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "message"),
+    [
+        ("compress", [], "the input and the output must be named, got 0"),
+        ("compress", ["IN", "x.zip"], "output must end in .pxl, got x.zip"),
+        ("compress", ["no.npz", "OUT"], "input must be a .npy or .npz file"),
+        ("decompress", ["IN", "x.gif"], "must end in .npz, .npy or .png, got x.gif"),
+        ("decompress", ["no.pxl", "x.npz"], "a file that can be read, got no.pxl"),
+        ("decompress", ["IN", "x.npz"], "must begin with PXL1, got"),
+    ],
+)
+def test_compression_refuses(
+    command, arguments, message, images, tmp_path, capsys, monkeypatch
+):
+    pytest.importorskip("constriction")
+    monkeypatch.chdir(tmp_path)
+    places = {"IN": str(images), "OUT": "x.pxl"}
+    named = [places.get(x, x) for x in arguments]
+    assert message in refused(command, named, capsys)
+    assert not list(tmp_path.iterdir())

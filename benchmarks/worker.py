@@ -43,7 +43,7 @@ class Work:
     """The config's fields."""
     images: int
     """Drawn in one call, or per update."""
-    method: str = "auto"
+    method: Literal["auto", "full", "cached", "wavefront"] = "auto"
     """Of sampling."""
     microbatch: int | None = None
     """`TrainingConfig.microbatch_size`."""
@@ -64,10 +64,10 @@ class Work:
         return run
 
     def _sampling(self) -> Callable[[jax.Array], object]:
-        model, arguments = self.model(), {"method": self.method}
+        model, method = self.model(), self.method
         # In 0.1.0 `sample` itself kept the weights of its last model in place.
         draw = partial(pj.sample, model) if IS_0_1 else pj.Sampler(model)
-        return lambda key: draw(key, self.images, **arguments)
+        return lambda key: draw(key, self.images, method=method)
 
     def _training(self) -> Callable[[jax.Array], object]:
         model, images = self.model(), self.training_windows()

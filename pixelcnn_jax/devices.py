@@ -1,24 +1,28 @@
 """Spreading a batch of images over devices."""
 
 from collections.abc import Sequence
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
 from jax.core import Tracer
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+Devices: TypeAlias = Sequence[Any]
+"""Any, since JAX has no name for their type that checkers accept."""
+
 DATA = "data"
 """Name of the mesh axis over which images are spread."""
 
 
-def data_mesh(devices: Sequence[jax.Device]) -> Mesh:
+def data_mesh(devices: Devices) -> Mesh:
     """A mesh of these devices with the one axis `DATA`."""
     return jax.make_mesh(
         (len(devices),), (DATA,), axis_types=(AxisType.Auto,), devices=devices
     )
 
 
-def devices_for(params: object) -> list[jax.Device]:
+def devices_for(params: object) -> Devices:
     """All devices of the kind that holds these parameters.
 
     Empty if the caller has spread the parameters over several already, or inside a

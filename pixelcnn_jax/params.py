@@ -4,7 +4,7 @@ from typing import TypeVar
 
 import jax
 from flax import nnx
-from flax.traverse_util import flatten_dict, unflatten_dict
+from flax.traverse_util import unflatten_dict
 
 Model = TypeVar("Model", bound=nnx.Module)
 
@@ -16,8 +16,8 @@ Optax and Orbax."""
 def to_params(model: Model) -> tuple[nnx.GraphDef[Model], Params]:
     """A model as its graph, which is static, and its parameters by name."""
     graph, state = nnx.split(model)
-    flat = flatten_dict(nnx.to_pure_dict(state))
-    return graph, {".".join(map(str, path)): value for path, value in flat.items()}
+    flat = nnx.to_flat_state(state)
+    return graph, {".".join(map(str, path)): x.get_value() for path, x in flat}
 
 
 def from_params(graph: nnx.GraphDef[Model], params: Params) -> Model:

@@ -8,6 +8,7 @@ CPU; the lower precision of other devices' defaults, or of bfloat16, makes ties 
 frequent.
 """
 
+import dataclasses
 import math
 from functools import partial
 from typing import Literal, NamedTuple, TypeAlias, get_args
@@ -102,7 +103,8 @@ class Sampler:
 
     def __init__(self, model: PixelModel):
         self._model = model
-        self._graph, params = nnx.split(model)
+        graph, params = nnx.split(model)
+        self._graph = Graph.of(graph)
         self._params = Placed(params)
         self._home = jnp.asarray(jax.tree.leaves(params)[0]).sharding
 
@@ -126,7 +128,10 @@ class Sampler:
         mesh = self._params.mesh(batch)
         num_devices = 1 if mesh is None else mesh.size
         share = -(-batch // num_devices)
-        method = choose_method(self._model, method, share)
+        require(
+            method in METHODS,
+            f"the method must be one of {', '.join(METHODS)}, got {method}",
+        )
         job = Job(num_images, -(-num_images // (share * num_devices)), share, method)
         inputs = (keys.as_threefry(_require_key(key)), temperature, checked)
         if mesh is not None:
@@ -139,12 +144,8 @@ def choose_method(model: PixelModel, method: Method, images_per_device: int) -> 
     """The method that "auto" stands for; others as they are.
 
     Raises:
-        UserError: an unknown method, or one that the model does not allow.
+        UserError: a wavefront of a model that has none.
     """
-    require(
-        method in METHODS,
-        f"the method must be one of {', '.join(METHODS)}, got {method}",
-    )
     possible = model.wavefront_lag is not None
     require(
         possible or method != "wavefront",
@@ -157,6 +158,26 @@ def choose_method(model: PixelModel, method: Method, images_per_device: int) -> 
     return "wavefront" if possible and few else "cached"
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Graph:
+    """A model's graph that knows its hash: Flax computes it anew at each call, which
+    takes longer than drawing a small image does."""
+
+    graph: nnx.GraphDef[PixelModel]
+    known_hash: int
+
+    @classmethod
+    def of(cls, graph: nnx.GraphDef[PixelModel]) -> "Graph":
+        return cls(graph, hash(graph))
+
+    def __hash__(self) -> int:
+        return self.known_hash
+
+    def __eq__(self, other: object) -> bool:
+        same = self is other
+        return same or (isinstance(other, Graph) and self.graph == other.graph)
+
+
 class Job(NamedTuple):
     """What a sampling program is compiled for."""
 
@@ -165,11 +186,12 @@ class Job(NamedTuple):
     batch_size: int
     """A device's share of a batch."""
     method: Method
+    """As asked for: what "auto" stands for is found while the program is traced."""
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
 def _sample(
-    graph: nnx.GraphDef[PixelModel],
+    graph: Graph,
     job: Job,
     mesh: Mesh | None,
     params: nnx.State,
@@ -192,12 +214,13 @@ def _sample(
         index: jax.Array,
         labels: jax.Array | None,
     ) -> jax.Array:
-        model = nnx.merge(graph, params)
+        model = nnx.merge(graph.graph, params)
+        method = choose_method(model, job.method, job.batch_size)
 
         def one_batch(batch: tuple[jax.Array, jax.Array | None]) -> jax.Array:
             index_B, labels_B = batch
             keys_B = image_keys(key, index_B)
-            return draw_batch(model, job.method, keys_B, labels_B, temperature)
+            return draw_batch(model, method, keys_B, labels_B, temperature)
 
         if job.num_batches == 1:
             first = jax.tree.map(lambda x: x[0], (index, labels))

@@ -342,7 +342,7 @@ def test_the_compiled_loop_copies_no_cache(name: str):
     conditions = Conditions(None if labels is None else jnp.asarray(labels))
     for method in methods_of(model)[1:]:
         job = sampling.Job(6, 1, 6, method)
-        arguments = (graph, job, None, params, KEY, 1.0, labels)
+        arguments = (sampling.Graph.of(graph), job, None, params, KEY, 1.0, labels)
         text = sampling._sample.lower(*arguments).compile().as_text()
         lag = model.wavefront_lag if method == "wavefront" else None
         order = Order(c.height, c.width, lag)

@@ -23,7 +23,6 @@ class MakeConv(Protocol):
         taps: Taps,
         mask_type: MaskType = "B",
         *,
-        num_channels: int = 1,
         parts: int = 1,
         fan_taps: int | None = None,
     ) -> CausalConv: ...
@@ -42,19 +41,16 @@ class ResidualBlock(nnx.Module):
         features: int,
         kernel_size: int,
         *,
-        num_channels: int,
         num_classes: int,
         dropout: float,
         conv: MakeConv,
     ):
-        half, order = features // 2, {"num_channels": num_channels}
+        half, taps = features // 2, square(kernel_size)
         self.dropout = dropout
-        self.reduce = conv(features, half, square(1), **order)
-        self.middle = conv(
-            half, half, square(kernel_size), fan_taps=kernel_size**2, **order
-        )
+        self.reduce = conv(features, half, square(1))
+        self.middle = conv(half, half, taps, fan_taps=kernel_size**2)
         self.condition = ClassBias(num_classes, half)
-        self.expand = conv(half, features, square(1), **order)
+        self.expand = conv(half, features, square(1))
 
     def __call__(self, x: jax.Array, conditions: Conditions, apply: Pass) -> jax.Array:
         """Same shape out as in, under any pass."""
@@ -90,7 +86,9 @@ class GatedLayer(nnx.Module):
         mask_type: "A" for the first layer, whose input is the image; the others are
             residual.
         last: whether only the skip connection goes on from here.
-        num_channels: channels of the image, whose order the horizontal stack keeps.
+        conv: makes the layers of the horizontal stack, which keep the channels' order.
+        unordered: makes those of the vertical stack: of rows above, every channel may
+            see every channel.
     """
 
     def __init__(
@@ -102,24 +100,22 @@ class GatedLayer(nnx.Module):
         mask_type: MaskType,
         *,
         last: bool,
-        num_channels: int,
         num_classes: int,
         dropout: float,
         conv: MakeConv,
+        unordered: MakeConv,
     ):
         self.dropout = dropout
         self.is_residual = mask_type == "B"
-        doubled, order = 2 * features, {"num_channels": num_channels}
-        # Of rows above, every channel may see every channel: no order to keep.
-        self.down = conv(in_features, doubled, above(kernel_size, mask_type), mask_type)
+        doubled = 2 * features
+        taps = above(kernel_size, mask_type)
+        self.down = unordered(in_features, doubled, taps, mask_type)
         self.vertical_condition = ClassBias(num_classes, doubled)
-        self.link = conv(doubled, doubled, square(1))
-        self.right = conv(
-            in_features, doubled, left(kernel_size), mask_type, parts=2, **order
-        )
+        self.link = unordered(doubled, doubled, square(1))
+        self.right = conv(in_features, doubled, left(kernel_size), mask_type, parts=2)
         self.horizontal_condition = ClassBias(num_classes, doubled)
-        self.out = None if last else conv(features, features, square(1), **order)
-        self.skip = conv(features, skip_features, square(1), **order)
+        self.out = None if last else conv(features, features, square(1))
+        self.skip = conv(features, skip_features, square(1))
 
     def vertical(
         self, v: jax.Array, conditions: Conditions, apply: Pass

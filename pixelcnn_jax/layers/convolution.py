@@ -123,7 +123,7 @@ class CausalConv(CausalLayer[jax.Array, jax.Array | tuple[()]]):
             y = weigh_maps_reverse(self.dtype, gathered, kernel)
         else:
             y = convolve_reverse(self.taps, self.dtype, x, kernel)
-        return y + self._bias_of_maps()
+        return jnp.asarray(y) + self._bias_of_maps()
 
     def _bias_of_maps(self) -> jax.Array:
         return self.bias[...][:, None, None, None]

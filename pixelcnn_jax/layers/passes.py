@@ -6,7 +6,7 @@ features are asks it (`Pass.features`).
 """
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +23,7 @@ class Pass(Protocol):
         """The axis of the features, to split or to join along."""
         ...
 
-    def __call__(self, layer: CausalLayer[X, object], x: X) -> jax.Array:
+    def __call__(self, layer: CausalLayer[X, Any], x: X) -> jax.Array:
         """The layer's output."""
         ...
 
@@ -58,7 +58,7 @@ class ImagePass:
         self._reverse_mode = reverse_mode
         self._dropouts = 0
 
-    def __call__(self, layer: CausalLayer[X, object], x: X) -> jax.Array:
+    def __call__(self, layer: CausalLayer[X, Any], x: X) -> jax.Array:
         return layer.reverse_mode(x) if self._reverse_mode else layer(x)
 
     def here(self, above: jax.Array) -> jax.Array:
@@ -100,12 +100,12 @@ class CachedPass:
         self._at = at
         self._applied: set[str] = set()
 
-    def __call__(self, layer: CausalLayer[X, object], x: X) -> jax.Array:
+    def __call__(self, layer: CausalLayer[X, Any], x: X) -> jax.Array:
         name = self._claim(layer)
         y, self.caches[name] = layer.step(self.caches[name], self._at, x)
         return y
 
-    def _claim(self, layer: CausalLayer[X, object]) -> str:
+    def _claim(self, layer: CausalLayer[X, Any]) -> str:
         name = self._names.get(id(layer))
         if name is None or name not in self.caches:
             raise ValueError(

@@ -1,8 +1,9 @@
 """The ring: what a layer has seen, kept where it lies until it is no longer needed.
 
 A kernel that reaches two rows up (``above=2``) and one column to either side
-(``left=1, right=1``), on images five columns wide, keeps three rows. Row ``r`` of the image lies in
-ring row ``r % 3``, so a new row overwrites the oldest and nothing ever shifts:
+(``left=1, right=1``), on images five columns wide, keeps three rows. Row ``r`` of the
+image lies in ring row ``r % 3``, so a new row overwrites the oldest and nothing ever
+shifts:
 
                      pad |  0    1    2    3    4  | pad
         ring row 0    0  | x30  x31  x32   .    .  |  0     row 3, being visited

@@ -31,8 +31,8 @@ class GatedPixelCNN(PixelModel):
     def __init__(self, config: GatedPixelCNNConfig, *, rngs: nnx.Rngs):
         super().__init__(config)
         features, head = config.features, config.head_features
-        order = {"num_channels": self.distribution.ordered_channels}
-        conv = partial(CausalConv, dtype=config.dtype, rngs=rngs)
+        unordered = partial(CausalConv, dtype=config.dtype, rngs=rngs)
+        conv = partial(unordered, num_channels=self.distribution.ordered_channels)
 
         def layer(index: int) -> GatedLayer:
             return GatedLayer(
@@ -45,12 +45,12 @@ class GatedPixelCNN(PixelModel):
                 num_classes=config.num_classes,
                 dropout=config.dropout,
                 conv=conv,
-                **order,
+                unordered=unordered,
             )
 
         self.layers = nnx.List([layer(index) for index in range(config.num_layers + 1)])
-        self.head = conv(head, head, square(1), **order)
-        self.last = conv(head, self.distribution.num_outputs, square(1), **order)
+        self.head = conv(head, head, square(1))
+        self.last = conv(head, self.distribution.num_outputs, square(1))
 
     def encode(self, images: jax.Array) -> jax.Array:
         """Levels ``[..., C]`` from -1 to 1, so that black differs from no pixel."""

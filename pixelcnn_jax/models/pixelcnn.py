@@ -31,28 +31,28 @@ class PixelCNN(PixelModel):
 
     def __init__(self, config: PixelCNNConfig, *, rngs: nnx.Rngs):
         super().__init__(config)
-        features, classes = config.features, config.num_classes
-        order = {"num_channels": self.distribution.ordered_channels}
-        conv = partial(CausalConv, dtype=config.dtype, rngs=rngs)
-        size = config.first_kernel_size
-        self.first = conv(
-            config.channels, features, square(size), "A", fan_taps=size**2, **order
+        features, size = config.features, config.first_kernel_size
+        conv = partial(
+            CausalConv,
+            num_channels=self.distribution.ordered_channels,
+            dtype=config.dtype,
+            rngs=rngs,
         )
-        self.condition = ClassBias(classes, features)
         block = partial(
-            ResidualBlock, num_classes=classes, dropout=config.dropout, conv=conv
+            ResidualBlock,
+            num_classes=config.num_classes,
+            dropout=config.dropout,
+            conv=conv,
         )
+        self.first = conv(
+            config.channels, features, square(size), "A", fan_taps=size**2
+        )
+        self.condition = ClassBias(config.num_classes, features)
         self.blocks = nnx.List(
-            [
-                block(features, config.kernel_size, **order)
-                for _ in range(config.num_blocks)
-            ]
+            [block(features, config.kernel_size) for _ in range(config.num_blocks)]
         )
-        self.head = nnx.List(
-            [conv(features, features, square(1), **order) for _ in range(2)]
-        )
-        outputs = self.distribution.num_outputs
-        self.last = conv(features, outputs, square(1), **order)
+        self.head = nnx.List([conv(features, features, square(1)) for _ in range(2)])
+        self.last = conv(features, self.distribution.num_outputs, square(1))
 
     def encode(self, images: jax.Array) -> jax.Array:
         """Levels ``[..., C]`` as level / levels, as in the book."""

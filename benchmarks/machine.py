@@ -4,7 +4,8 @@ Run as a program it puts the tables of the benchmarks' JSON files into a text:
 
     python benchmarks/machine.py README.md
 
-A table stands between ``<!-- table FILE.json -->`` and ``<!-- end -->``.
+A table stands between ``<!-- table FILE.json -->`` and ``<!-- end -->``. After the file
+``, only CONTESTANT`` may choose rows.
 """
 
 import dataclasses
@@ -262,19 +263,34 @@ def write(output: Path, name: str, results: dict[str, Any], figure: Figure) -> N
     print(text)
 
 
-def as_markdown(results: dict[str, Any]) -> str:
-    """The table, and where it is from."""
-    return f"{table(results['columns'], results['rows'])}\n\n{source_line(results)}"
+def as_markdown(results: dict[str, Any], only: str | None = None) -> str:
+    """The table, or some of its rows, and where it is from."""
+    rows = [cells for cells in results["rows"] if only is None or cells[1] == only]
+    return f"{table(results['columns'], rows)}\n\n{source_line(results)}"
 
 
 def filled(text: str, folder: Path) -> str:
-    """The text with the table of each JSON file that it names, relative to a folder."""
+    """The text with the table of each JSON file that it names, relative to a folder.
+
+    A table whose file is not there yet stays as it is.
+    """
 
     def block(found: re.Match[str]) -> str:
-        results = json.loads((folder / found[2]).read_text())
-        return f"{found[1]}\n{as_markdown(results)}\n{found[3]}"
+        file = folder / found["file"]
+        if not file.exists():
+            print(f"{file} is not there", file=sys.stderr)
+            return found[0]
+        shown = as_markdown(json.loads(file.read_text()), found["only"])
+        return f"{found['head']}\n{shown}\n<!-- end -->"
 
-    return re.sub(r"(<!-- table (\S+) -->)\n.*?(<!-- end -->)", block, text, flags=re.S)
+    return re.sub(BLOCK, block, text, flags=re.S)
+
+
+BLOCK = (
+    r"(?P<head><!-- table (?P<file>\S+\.json)(?:, only (?P<only>[^\n]+))? -->)\n"
+    r"(?P<shown>.*?)<!-- end -->"
+)
+"""A table in a text."""
 
 
 if __name__ == "__main__":

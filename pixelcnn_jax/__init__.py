@@ -9,12 +9,19 @@ from pixelcnn_jax.config import (
     Config,
     GatedPixelCNNConfig,
     PixelCNNConfig,
+    PixelCNNPPConfig,
     preset,
 )
 from pixelcnn_jax.data import ImageSet
 from pixelcnn_jax.errors import UserError
 from pixelcnn_jax.likelihood import bits_per_dim, log_prob
-from pixelcnn_jax.models import GatedPixelCNN, PixelCNN, PixelModel, build_model
+from pixelcnn_jax.models import (
+    GatedPixelCNN,
+    PixelCNN,
+    PixelCNNPP,
+    PixelModel,
+    build_model,
+)
 from pixelcnn_jax.runs import load
 from pixelcnn_jax.sampling import Sampler, sample
 from pixelcnn_jax.training import Fit, fit, train
@@ -29,6 +36,8 @@ __all__ = [
     "ImageSet",
     "PixelCNN",
     "PixelCNNConfig",
+    "PixelCNNPP",
+    "PixelCNNPPConfig",
     "PixelModel",
     "Sampler",
     "UserError",

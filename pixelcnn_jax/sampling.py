@@ -214,7 +214,7 @@ def _sample(
         index: jax.Array,
         labels: jax.Array | None,
     ) -> jax.Array:
-        model = nnx.merge(graph.graph, params)
+        model = nnx.merge(graph.graph, params).folded()
         method = choose_method(model, job.method, job.batch_size)
 
         def one_batch(batch: tuple[jax.Array, jax.Array | None]) -> jax.Array:

@@ -3,7 +3,12 @@
 Every default of the package stands here. A preset is a named `Config`.
 """
 
-from pixelcnn_jax.config.models import GatedPixelCNNConfig, ModelConfig, PixelCNNConfig
+from pixelcnn_jax.config.models import (
+    GatedPixelCNNConfig,
+    ModelConfig,
+    PixelCNNConfig,
+    PixelCNNPPConfig,
+)
 from pixelcnn_jax.config.on_disk import flatten, from_json, to_json
 from pixelcnn_jax.config.presets import PRESETS, preset
 from pixelcnn_jax.config.settings import ARRAYS, Config, DataConfig, TrainingConfig
@@ -16,6 +21,7 @@ __all__ = [
     "GatedPixelCNNConfig",
     "ModelConfig",
     "PixelCNNConfig",
+    "PixelCNNPPConfig",
     "TrainingConfig",
     "flatten",
     "from_json",

@@ -54,6 +54,14 @@ class ModelConfig:
         """Channels whose order the masks carry: 1 if the distribution carries it."""
         return self.channels if self.distribution == "categorical" else 1
 
+    def _require_no_order(self) -> None:
+        require(
+            self.ordered_channels == 1,
+            "model.distribution categorical needs masks that keep the order of the"
+            f" channels, which {self.kind} has not, got model.channels {self.channels};"
+            " try model.distribution logistic_mixture",
+        )
+
     def _require_odd(self, field: str, least: int = 1) -> None:
         value = getattr(self, field)
         require(
@@ -134,5 +142,45 @@ class GatedPixelCNNConfig(ModelConfig):
         return cls(**{**small, "first_kernel_size": 5, "head_features": 6, **overrides})
 
 
-AnyModelConfig = PixelCNNConfig | GatedPixelCNNConfig
+@dataclasses.dataclass(frozen=True)
+class PixelCNNPPConfig(ModelConfig):
+    """PixelCNN++: two streams through several resolutions; the paper's by default."""
+
+    kind: ClassVar[str] = "pixelcnn_pp"
+
+    height: int = 32
+    """Rows of an image. Data of another size are resized."""
+    width: int = 32
+    """Columns of an image."""
+    channels: int = 3
+    """Channels of a pixel: 1 grey, 3 colour."""
+    levels: int = 256
+    """Values that a channel can take; data with more are quantised."""
+    distribution: Literal["categorical", "logistic_mixture"] = "logistic_mixture"
+    """The network's output distribution: a mixture of discretized logistics, or a
+    softmax over the levels, which this architecture only has for one channel."""
+    filters: int = 160
+    """Width of both streams."""
+    num_resnets: int = 5
+    """Pairs of gated residual blocks per resolution, on the way down and on the way
+    up."""
+    resolutions: int = 3
+    """Grids on which the network works, each of half the rows and columns of the one
+    before."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        for field in ("filters", "num_resnets", "resolutions"):
+            require_at_least("model", self, field, 1)
+        self._require_no_order()
+
+    @classmethod
+    def tiny(cls, **overrides: Any) -> "PixelCNNPPConfig":
+        """A network of a few thousand weights, for tests and first tries."""
+        small = {"height": 6, "width": 5, "channels": 1, "levels": 4, "filters": 4}
+        small |= {"num_resnets": 1, "resolutions": 2, "distribution": "categorical"}
+        return cls(**{**small, **overrides})
+
+
+AnyModelConfig = PixelCNNConfig | GatedPixelCNNConfig | PixelCNNPPConfig
 """All of them: a new model's config is added here."""

@@ -19,23 +19,32 @@ from pixelcnn_jax.layers.base import (
 from pixelcnn_jax.layers.blocks import GatedLayer, MakeConv, ResidualBlock
 from pixelcnn_jax.layers.conditions import ClassBias
 from pixelcnn_jax.layers.convolution import CausalConv
-from pixelcnn_jax.layers.passes import CachedPass, ImagePass, Pass
+from pixelcnn_jax.layers.normed import NormedConv
+from pixelcnn_jax.layers.passes import CachedPass, CalibratingPass, ImagePass, Pass
+from pixelcnn_jax.layers.resnets import GatedResnet, concat_elu
+from pixelcnn_jax.layers.strided import Grow, Shrink
 
 __all__ = [
     "NO_CONDITIONS",
     "At",
     "CachedPass",
     "Caches",
+    "CalibratingPass",
     "CausalConv",
     "CausalLayer",
     "ClassBias",
     "Conditions",
     "Front",
     "GatedLayer",
+    "GatedResnet",
+    "Grow",
     "ImagePass",
     "MakeConv",
+    "NormedConv",
     "Pass",
     "ResidualBlock",
     "Row",
+    "Shrink",
     "Spec",
+    "concat_elu",
 ]

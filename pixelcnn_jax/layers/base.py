@@ -34,6 +34,10 @@ class Front(NamedTuple):
         """The positions of a grid of every ``scale``-th row and column they lie in."""
         return Front(self.rows_F // scale, self.columns_F // scale)
 
+    def begins(self, scale: int) -> jax.Array:
+        """Whether a front of one position is the first of its cell of that grid."""
+        return (self.rows_F[0] % scale == 0) & (self.columns_F[0] % scale == 0)
+
 
 class Row(NamedTuple):
     """All positions of one row."""
@@ -43,6 +47,10 @@ class Row(NamedTuple):
     def on_grid(self, scale: int) -> "Row":
         """The row of a grid of every ``scale``-th row that it lies in."""
         return Row(self.row // scale)
+
+    def begins(self, scale: int) -> jax.Array:
+        """Whether the row is the first of its row of that grid."""
+        return self.row % scale == 0
 
 
 At: TypeAlias = Front | Row
@@ -82,10 +90,13 @@ class CausalLayer(nnx.Module, Generic[X, C]):
       if it must hold them: that of first layers, and of attention, whose keys contain
       the pixel.
     * ``lag``: see `masks.lag`.
+    * ``scale``: its input lies on a grid of every ``scale``-th row and column.
 
     Its parameters are `nnx.Param`, all else is static: module leaves are parameters.
     A model's body applies it by ``apply(layer, x)``, under any pass.
     """
+
+    scale: int = 1
 
     def __call__(self, x: X) -> jax.Array:
         """The image pass."""
@@ -95,6 +106,10 @@ class CausalLayer(nnx.Module, Generic[X, C]):
         """The image pass of training: the same values, and a faster gradient if there
         is one, at the price of forward-mode differentiation."""
         return self(x)
+
+    def fold(self) -> None:
+        """Replace parameters by what is computed of them, so that no step computes it
+        again. Afterwards the layer can be applied, not trained."""
 
     def init_cache(self, spec: Spec) -> C:
         """An empty cache, for the grid that the layer's input lies on."""

@@ -40,6 +40,7 @@ class CausalConv(CausalLayer[jax.Array, jax.Array | tuple[()]]):
         parts: equal parts into which the outputs will be split.
         fan_taps: of the initial scale; None: the number of taps. The book's network
             counts the whole ``K x K`` kernel, as Keras does.
+        scale: see `CausalLayer`.
         dtype: of the operands of products; parameters and sums are float32.
     """
 
@@ -53,6 +54,7 @@ class CausalConv(CausalLayer[jax.Array, jax.Array | tuple[()]]):
         num_channels: int = 1,
         parts: int = 1,
         fan_taps: int | None = None,
+        scale: int = 1,
         dtype: DTypeLike = jnp.float32,
         rngs: nnx.Rngs,
     ):
@@ -62,6 +64,8 @@ class CausalConv(CausalLayer[jax.Array, jax.Array | tuple[()]]):
         self.mask_type: MaskType = mask_type
         self.num_channels = num_channels
         self.parts = parts
+        self.scale = scale
+        self.is_folded = False
         self.dtype = jnp.dtype(dtype)
         fan = (fan_taps or len(self.taps)) * (in_features + out_features)
         limit = float(np.sqrt(6 / fan))
@@ -106,13 +110,22 @@ class CausalConv(CausalLayer[jax.Array, jax.Array | tuple[()]]):
 
     def effective_kernel(self) -> jax.Array:
         """The masked kernel ``[T, C, D]``."""
-        return self.kernel[...] * self.mask
+        kernel = self.kernel[...]
+        return kernel if self.is_folded else self._fold(kernel * self.mask)
+
+    def _fold(self, masked_TCD: jax.Array) -> jax.Array:
+        """What the masked parameters stand for."""
+        return masked_TCD
+
+    def fold(self) -> None:
+        self.kernel[...] = self.effective_kernel()
+        self.is_folded = True
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """The image pass: ``[C, B, H, W]`` to float32 ``[D, B, H, W]``."""
         gathered = gather(shift(x, self.taps), 0, self.dtype)
         y = weigh_maps(gathered, self.effective_kernel(), self.dtype)
-        return y + self._bias_of_maps()
+        return y + self._bias_of_maps(x)
 
     def reverse_mode(self, x: jax.Array) -> jax.Array:
         """The image pass with a faster gradient, not for forward mode."""
@@ -123,10 +136,13 @@ class CausalConv(CausalLayer[jax.Array, jax.Array | tuple[()]]):
             y = weigh_maps_reverse(self.dtype, gathered, kernel)
         else:
             y = convolve_reverse(self.taps, self.dtype, x, kernel)
-        return jnp.asarray(y) + self._bias_of_maps()
+        return jnp.asarray(y) + self._bias_of_maps(x)
 
-    def _bias_of_maps(self) -> jax.Array:
+    def _bias_of_maps(self, x: jax.Array) -> jax.Array:
         return self.bias[...][:, None, None, None]
+
+    def _bias_of_step(self, at: At, x: jax.Array) -> jax.Array:
+        return self.bias[...]
 
     def init_cache(self, spec: Spec) -> jax.Array | tuple[()]:
         """An empty ring; nothing for a 1x1 layer."""
@@ -139,18 +155,20 @@ class CausalConv(CausalLayer[jax.Array, jax.Array | tuple[()]]):
     ) -> tuple[jax.Array, jax.Array | tuple[()]]:
         """Outputs ``[F, B, D]`` at these positions, from inputs ``[F, B, C]``."""
         if isinstance(cache, tuple):
-            return self._weigh([x]), cache
+            return self._weigh([x], at), cache
         if self.is_first:
             earlier = tuple(tap for tap in self.taps if tap != CENTRE)
             seen = self.ring.read(cache, at, earlier)
-            return self._weigh(seen + [x] * (CENTRE in self.taps)), cache
+            own = [x] if CENTRE in self.taps else []
+            return self._weigh(seen + own, at), cache
         cache = self.ring.write(cache, at, x)
-        return self._weigh(self.ring.read(cache, at, self.taps)), cache
+        return self._weigh(self.ring.read(cache, at, self.taps), at), cache
 
-    def _weigh(self, taps: Sequence[jax.Array]) -> jax.Array:
+    def _weigh(self, taps: Sequence[jax.Array], at: At) -> jax.Array:
         kernel = self.effective_kernel()
         gathered = gather(taps, -1, self.dtype)
-        return weigh_steps(gathered, kernel, self.dtype) + self.bias[...]
+        y = weigh_steps(gathered, kernel, self.dtype)
+        return y + self._bias_of_step(at, y)
 
     def observe(
         self, cache: jax.Array | tuple[()], at: At, x_FBC: jax.Array

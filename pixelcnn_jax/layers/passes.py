@@ -5,14 +5,22 @@ element fits any shape, layers are applied by the pass, and what must know where
 features are asks it (`Pass.features`).
 """
 
-from collections.abc import Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, TypeAlias
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 from pixelcnn_jax.layers.base import At, Caches, CausalLayer, Front, X
+from pixelcnn_jax.layers.normed import NormedConv
+from pixelcnn_jax.layers.strided import STRIDE, Grow, Shrink
+
+Found: TypeAlias = Any
+"""A pytree that a body returns besides its features; Any, since only the model that
+made it knows its structure."""
+
+Body: TypeAlias = "Callable[[jax.Array, Pass], tuple[jax.Array, Found]]"
 
 
 class Pass(Protocol):
@@ -33,6 +41,16 @@ class Pass(Protocol):
 
     def dropout(self, x: jax.Array, rate: float) -> jax.Array:
         """Dropout in training, the identity otherwise."""
+        ...
+
+    def coarser(
+        self, shrink: Shrink, grow: Grow, body: Body, x: jax.Array
+    ) -> tuple[jax.Array, Found]:
+        """Features that went through a body on a grid of half the rows and columns.
+
+        ``body(x, apply)`` returns its features and a pytree of whatever else it found,
+        both on the coarser grid.
+        """
         ...
 
 
@@ -64,6 +82,13 @@ class ImagePass:
     def here(self, above: jax.Array) -> jax.Array:
         return above
 
+    def coarser(
+        self, shrink: Shrink, grow: Grow, body: Body, x: jax.Array
+    ) -> tuple[jax.Array, Found]:
+        y, found = body(self(shrink, x), self)
+        height, width = x.shape[2:]
+        return grow.grow(y, height, width, fast=self._reverse_mode), found
+
     def dropout(self, x: jax.Array, rate: float) -> jax.Array:
         if self._keys_B is None or rate == 0:
             return x
@@ -80,6 +105,29 @@ class ImagePass:
         return jnp.where(kept_CBHW, x * (2**16 / kept), 0)
 
 
+class CalibratingPass(ImagePass):
+    """An image pass that initialises weight-normalised layers from its batch.
+
+    Each layer, once its input is what calibrated layers make of it, gets the scales and
+    biases that give its outputs mean 0 and its first deviation. The layers are changed.
+    """
+
+    def __call__(self, layer: CausalLayer[X, Any], x: X) -> jax.Array:
+        y = super().__call__(layer, x)
+        if not isinstance(layer, NormedConv):
+            return y
+        layer.calibrate(y)
+        return super().__call__(layer, x)
+
+    def coarser(
+        self, shrink: Shrink, grow: Grow, body: Body, x: jax.Array
+    ) -> tuple[jax.Array, Found]:
+        y, found = body(self(shrink, x), self)
+        height, width = x.shape[2:]
+        grow.calibrate(grow.grow(y, height, width, fast=False))
+        return grow.grow(y, height, width, fast=False), found
+
+
 class CachedPass:
     """Applies layers at one front of positions or one row: ``[F, B, C]``.
 
@@ -94,11 +142,17 @@ class CachedPass:
 
     features = -1
 
-    def __init__(self, names: Mapping[int, str], caches: Caches, at: At):
+    def __init__(
+        self,
+        names: Mapping[int, str],
+        caches: Caches,
+        at: At,
+        applied: set[str] | None = None,
+    ):
         self.caches = dict(caches)
         self._names = names
         self._at = at
-        self._applied: set[str] = set()
+        self._applied = set() if applied is None else applied
 
     def __call__(self, layer: CausalLayer[X, Any], x: X) -> jax.Array:
         name = self._claim(layer)
@@ -120,6 +174,32 @@ class CachedPass:
             )
         self._applied.add(name)
         return name
+
+    def coarser(
+        self, shrink: Shrink, grow: Grow, body: Body, x: jax.Array
+    ) -> tuple[jax.Array, Found]:
+        # All that happens on the coarser grid, and on those that are coarser still,
+        # happens only at the first position of each of its cells.
+        down, up = self._claim(shrink), self._claim(grow)
+        self.caches[down] = shrink.write(self.caches[down], self._at, x)
+
+        def run(caches: Caches) -> tuple[Caches, Found]:
+            at = self._at.on_grid(STRIDE)
+            apply = CachedPass(self._names, caches, at, self._applied)
+            y, found = body(shrink.read(caches[down], at), apply)
+            apply.caches[up] = grow.write(apply.caches[up], at, y)
+            return apply.caches, found
+
+        def skip(caches: Caches) -> tuple[Caches, Found]:
+            # What is found belongs to the cell's first row; nobody reads it elsewhere.
+            return caches, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+
+        applied = set(self._applied)
+        _, shapes = jax.eval_shape(run, self.caches)
+        self._applied.clear()
+        self._applied.update(applied)
+        self.caches, found = lax.cond(self._at.begins(STRIDE), run, skip, self.caches)
+        return grow.read(self.caches[up], self._at, x.shape[0]), found
 
     def here(self, above: jax.Array) -> jax.Array:
         if not isinstance(self._at, Front):

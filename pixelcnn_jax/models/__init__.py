@@ -4,5 +4,6 @@ from pixelcnn_jax.models.base import PixelModel
 from pixelcnn_jax.models.build import build_model
 from pixelcnn_jax.models.gated import GatedPixelCNN
 from pixelcnn_jax.models.pixelcnn import PixelCNN
+from pixelcnn_jax.models.pixelcnn_pp import PixelCNNPP
 
-__all__ = ["GatedPixelCNN", "PixelCNN", "PixelModel", "build_model"]
+__all__ = ["GatedPixelCNN", "PixelCNN", "PixelCNNPP", "PixelModel", "build_model"]

@@ -17,10 +17,12 @@ from pixelcnn_jax.layers import (
     At,
     CachedPass,
     Caches,
+    CalibratingPass,
     CausalLayer,
     Conditions,
     Front,
     ImagePass,
+    NormedConv,
     Pass,
     Row,
     Spec,
@@ -119,12 +121,37 @@ class PixelModel(nnx.Module):
             float32, for a categorical output logits ``[B, H, W, C, V]``, for a mixture
             its parameters ``[B, H, W, P]``.
         """
+        apply = ImagePass(dropout_keys, reverse_mode)
+        return self._under(apply, images_BHWC, labels)
+
+    def _under(
+        self, apply: ImagePass, images_BHWC: Images, labels: Images | None
+    ) -> jax.Array:
         conditions = Conditions(None if labels is None else jnp.asarray(labels))
         x = jnp.moveaxis(self.encode(jnp.asarray(images_BHWC)), -1, 0)
-        apply = ImagePass(dropout_keys, reverse_mode)
         above = self.vertical(x, conditions, apply)
         raw = self.network(x, above, conditions, apply)
         return self.distribution.outputs(raw, apply.features)
+
+    @property
+    def needs_calibration(self) -> bool:
+        """Whether its first weights come from a batch of images; see `calibrate`."""
+        layers = self.causal_layers().values()
+        return any(isinstance(layer, NormedConv) for layer in layers)
+
+    def calibrate(
+        self,
+        images_BHWC: Images,
+        labels: Images | None = None,
+        *,
+        dropout_keys: jax.Array | None = None,
+    ) -> None:
+        """Initialise weight-normalised layers from these images, in place.
+
+        Arguments as for the image pass.
+        """
+        apply = CalibratingPass(dropout_keys)
+        self._under(apply, images_BHWC, labels)
 
     # --- derived: steps over caches
 
@@ -138,7 +165,10 @@ class PixelModel(nnx.Module):
 
     def init_caches(self, spec: Spec) -> ModelCaches:
         """What is known before the first pixel."""
-        layers = {name: x.init_cache(spec) for name, x in self.causal_layers().items()}
+        layers = {
+            name: layer.init_cache(spec.on_grid(layer.scale))
+            for name, layer in self.causal_layers().items()
+        }
         caches = ModelCaches(layers, (), spec.batch_size, spec.width)
         above = jax.eval_shape(lambda: self.start_row(caches, jnp.int32(0)).above)
         empty = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), above)
@@ -184,6 +214,15 @@ class PixelModel(nnx.Module):
             for name, layer in self.causal_layers().items()
         }
         return dataclasses.replace(caches, layers=layers)
+
+    def folded(self) -> "PixelModel":
+        """A copy to sample from, in which nothing that depends only on the parameters
+        is computed again at each step; not to train."""
+        graph, state = nnx.split(self)
+        copy = nnx.merge(graph, state)
+        for layer in copy.causal_layers().values():
+            layer.fold()
+        return copy
 
     def _cached_pass(self, caches: ModelCaches, at: At) -> CachedPass:
         names = {id(layer): name for name, layer in self.causal_layers().items()}

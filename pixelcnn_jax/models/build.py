@@ -7,14 +7,21 @@ import jax
 from flax import nnx
 
 from pixelcnn_jax import keys
-from pixelcnn_jax.config import GatedPixelCNNConfig, ModelConfig, PixelCNNConfig
+from pixelcnn_jax.config import (
+    GatedPixelCNNConfig,
+    ModelConfig,
+    PixelCNNConfig,
+    PixelCNNPPConfig,
+)
 from pixelcnn_jax.models.base import PixelModel
 from pixelcnn_jax.models.gated import GatedPixelCNN
 from pixelcnn_jax.models.pixelcnn import PixelCNN
+from pixelcnn_jax.models.pixelcnn_pp import PixelCNNPP
 
 MODELS: dict[type[ModelConfig], Callable[..., PixelModel]] = {
     PixelCNNConfig: PixelCNN,
     GatedPixelCNNConfig: GatedPixelCNN,
+    PixelCNNPPConfig: PixelCNNPP,
 }
 """The network of each config."""
 

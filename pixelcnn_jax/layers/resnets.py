@@ -1,0 +1,86 @@
+"""The gated residual block of PixelCNN++ and PixelSNAIL."""
+
+from typing import Protocol
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from pixelcnn_jax.layers.base import Conditions
+from pixelcnn_jax.layers.conditions import ClassBias
+from pixelcnn_jax.layers.normed import NormedConv
+from pixelcnn_jax.layers.passes import Pass
+from pixelcnn_jax.masks import MaskType, Tap, Taps, square
+
+GATE_DEVIATION = 0.1
+"""First deviation of what a block adds, so that blocks start out near the identity."""
+
+
+class MakeNormed(Protocol):
+    """`NormedConv` with what all layers of a network share filled in."""
+
+    def __call__(
+        self,
+        in_features: int,
+        out_features: int,
+        taps: Taps,
+        mask_type: MaskType = "B",
+        *,
+        shift: Tap = (0, 0),
+        first_deviation: float = 1.0,
+    ) -> NormedConv: ...
+
+
+def concat_elu(x: jax.Array, features: int) -> jax.Array:
+    """ELU of the features and of their negatives: twice as many, on the same axis."""
+    return jax.nn.elu(jnp.concatenate([x, -x], features))
+
+
+class GatedResnet(nnx.Module):
+    """``x + a * sigmoid(b)``, with a and b from two convolutions of ``concat_elu``.
+
+    Source: Salimans et al. 2017, PixelCNN++ (arXiv:1701.05517), section 2.5 and the
+    authors' code. The first convolution's output also takes a 1x1 layer of other
+    features, such as a short-cut's; the second's takes the class.
+
+    Args:
+        features: of x.
+        other_features: of what else the block reads; 0: nothing.
+        taps: of both convolutions.
+    """
+
+    def __init__(
+        self,
+        features: int,
+        other_features: int,
+        taps: Taps,
+        *,
+        num_classes: int,
+        dropout: float,
+        conv: MakeNormed,
+    ):
+        self.dropout = dropout
+        self.first = conv(2 * features, features, taps)
+        self.other = (
+            conv(2 * other_features, features, square(1)) if other_features else None
+        )
+        self.second = conv(
+            2 * features, 2 * features, taps, first_deviation=GATE_DEVIATION
+        )
+        self.condition = ClassBias(num_classes, 2 * features)
+
+    def __call__(
+        self,
+        x: jax.Array,
+        other: jax.Array | None,
+        conditions: Conditions,
+        apply: Pass,
+    ) -> jax.Array:
+        """Same shape out as in, under any pass."""
+        y = apply(self.first, concat_elu(x, apply.features))
+        if self.other is not None and other is not None:
+            y = y + apply(self.other, concat_elu(other, apply.features))
+        y = apply.dropout(concat_elu(y, apply.features), self.dropout)
+        y = apply(self.condition, (apply(self.second, y), conditions))
+        values, gates = jnp.split(y, 2, axis=apply.features)
+        return x + values * nnx.sigmoid(gates)

@@ -1,0 +1,139 @@
+"""From a grid to one of half its rows and columns, and back.
+
+A position of the coarser grid stands for a cell of 2 x 2. Its features are computed
+when the cell's first position is visited, from that position and earlier ones; the way
+back gives all four positions of the cell what is known then. Sizes are rounded up on
+the way down, and what is too much is cropped on the way up: both causal.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from pixelcnn_jax.layers.base import At, CausalLayer, Row, Spec
+from pixelcnn_jax.layers.normed import NormedConv
+from pixelcnn_jax.layers.products import (
+    gather,
+    shift,
+    weigh_maps,
+    weigh_maps_reverse,
+    weigh_steps,
+)
+from pixelcnn_jax.masks import block
+
+STRIDE = 2
+
+
+class Shrink(NormedConv):
+    """A convolution with stride 2: ``[C, B, H, W]`` to ``[D, B, H/2, W/2]``.
+
+    Its taps are seen from the first position of each cell. A step writes its input at
+    every position (`write`) and has an output once per cell (`read`).
+    """
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """The image pass, sizes rounded up."""
+        y = weigh_maps(self._gathered(x), self.effective_kernel(), self.dtype)
+        return y + self._bias_of_maps(x)
+
+    def reverse_mode(self, x: jax.Array) -> jax.Array:
+        """The image pass with a faster gradient, not for forward mode."""
+        kernel = self.effective_kernel()
+        y = weigh_maps_reverse(self.dtype, self._gathered(x), kernel)
+        return jnp.asarray(y) + self._bias_of_maps(x)
+
+    def _gathered(self, x: jax.Array) -> jax.Array:
+        taps = [tap[:, :, ::STRIDE, ::STRIDE] for tap in shift(x, self.taps)]
+        return gather(taps, 0, self.dtype)
+
+    def write(self, cache: jax.Array, at: At, x: jax.Array) -> jax.Array:
+        """The cache with the inputs at these positions of the finer grid put in."""
+        return self.ring.write(cache, at, x)
+
+    def read(self, cache: jax.Array, at: At) -> jax.Array:
+        """The outputs at these positions of the coarser grid."""
+        return self._weigh(self.ring.read(cache, at, self.taps, STRIDE), at)
+
+
+class Grow(NormedConv):
+    """A transposed convolution with stride 2: ``[C, B, H/2, W/2]`` to ``[D, B, H, W]``.
+
+    Two rows by ``columns`` of taps. With two columns each position sees its own cell.
+    With three, the second position of a cell sees the cell to the right as well, which
+    is for features that know only rows above.
+
+    Args:
+        like: the size to crop to is given with the input, by any maps of that size.
+    """
+
+    @staticmethod
+    def taps_of(columns: int) -> tuple[tuple[int, int], ...]:
+        """The taps of a kernel of so many columns; only their number counts."""
+        return block(2, columns)
+
+    @property
+    def columns(self) -> int:
+        """Columns of taps."""
+        return len(self.taps) // 2
+
+    def _sources(self, row: int, column: int) -> list[tuple[int, int]]:
+        """What a position of a cell sees: (cells to the right, tap) of each input."""
+        first = row * self.columns
+        if self.columns == 2:
+            return [(0, first + column)]
+        return [(0, first + 2), (1, first)] if column else [(0, first + 1)]
+
+    def grow(self, y: jax.Array, height: int, width: int, *, fast: bool) -> jax.Array:
+        """The image pass, cropped to this size."""
+        kernel = self.effective_kernel()
+        weigh = self._weigh_reverse if fast else weigh_maps
+
+        def part(row: int, column: int) -> jax.Array:
+            sources = self._sources(row, column)
+            maps = shift(y, tuple((0, right) for right, _ in sources))
+            taps = kernel[jnp.array([tap for _, tap in sources])]
+            return weigh(gather(maps, 0, self.dtype), taps, self.dtype)
+
+        rows = [jnp.stack([part(r, c) for c in (0, 1)], -1) for r in (0, 1)]
+        cells = jnp.stack(rows, -3)  # [D, B, H/2, 2, W/2, 2]
+        d, b, h, _, w, _ = cells.shape
+        grown = cells.reshape(d, b, 2 * h, 2 * w)[:, :, :height, :width]
+        return grown + self._bias_of_maps(grown)
+
+    @staticmethod
+    def _weigh_reverse(x: jax.Array, kernel: jax.Array, dtype: jnp.dtype) -> jax.Array:
+        return jnp.asarray(weigh_maps_reverse(dtype, x, kernel))
+
+    def init_cache(self, spec: Spec) -> jax.Array:
+        """Two rows of outputs ``[2, 2 * (W/2), B, D]``; ``spec`` is of the input."""
+        shape = (2, 2 * spec.width, spec.batch_size, self.out_features)
+        return jnp.zeros(shape, jnp.float32)
+
+    def write(self, cache: jax.Array, at: At, y: jax.Array) -> jax.Array:
+        """The cache with what the cells at these coarse positions give their own."""
+        kernel = self.effective_kernel()
+
+        def part(row: int, column: int) -> jax.Array:
+            sources = self._sources(row, column)
+            maps = [
+                jnp.pad(y[right:], ((0, right), (0, 0), (0, 0))) for right, _ in sources
+            ]
+            taps = kernel[jnp.array([tap for _, tap in sources])]
+            z = weigh_steps(gather(maps, -1, self.dtype), taps, self.dtype)
+            return z + self.bias[...]
+
+        rows = [jnp.stack([part(r, c) for c in (0, 1)], 1) for r in (0, 1)]
+        patch = jnp.stack(rows)  # [2, F, 2, B, D]
+        patch = patch.reshape(2, -1, *patch.shape[3:])
+        column = 0 if isinstance(at, Row) else 2 * at.columns_F[0]
+        return jax.lax.dynamic_update_slice(cache, patch, (0, column, 0, 0))
+
+    def read(self, cache: jax.Array, at: At, width: int) -> jax.Array:
+        """The outputs at these positions of the finer grid."""
+        if isinstance(at, Row):
+            row = jax.lax.dynamic_index_in_dim(cache, at.row % 2, keepdims=False)
+            return row[:width]
+        start = (at.rows_F[0] % 2, at.columns_F[0], 0, 0)
+        return jax.lax.dynamic_slice(cache, start, (1, 1, *cache.shape[2:]))[0]
+
+
+__all__ = ["STRIDE", "CausalLayer", "Grow", "Shrink"]

@@ -1,0 +1,173 @@
+"""PixelCNN++: two streams through several resolutions."""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from pixelcnn_jax.config import PixelCNNPPConfig
+from pixelcnn_jax.layers import (
+    Conditions,
+    GatedResnet,
+    Grow,
+    NormedConv,
+    Pass,
+    Shrink,
+)
+from pixelcnn_jax.masks import above, block, square
+from pixelcnn_jax.models.base import PixelModel
+
+ROWS_ABOVE = above(3)
+"""Taps of the vertical stream: its own row and the row above, whose features know only
+rows above themselves."""
+
+SO_FAR = block(2, 2)
+"""Taps of the horizontal stream."""
+
+
+class Found(NamedTuple):
+    """What the vertical stream found at one resolution, for the horizontal one."""
+
+    encoded: tuple[jax.Array, ...]
+    decoded: tuple[jax.Array, ...]
+
+
+class Resolution(nnx.Module):
+    """The blocks of both streams at one resolution, and the way to the next one.
+
+    On the way down ``num_resnets`` pairs of blocks, on the way up as many and, if there
+    is a coarser resolution, one more: each reads what a pair left on the way down.
+    """
+
+    def __init__(
+        self,
+        config: PixelCNNPPConfig,
+        level: int,
+        rngs: nnx.Rngs,
+    ):
+        filters, scale = config.filters, 2**level
+        conv = partial(NormedConv, scale=scale, dtype=config.dtype, rngs=rngs)
+        resnet = partial(
+            GatedResnet,
+            num_classes=config.num_classes,
+            dropout=config.dropout,
+            conv=conv,
+        )
+        is_coarsest = level + 1 == config.resolutions
+        down, up = range(config.num_resnets), range(config.num_resnets + 1)
+        up = down if is_coarsest else up
+        self.encode_v = nnx.List([resnet(filters, 0, ROWS_ABOVE) for _ in down])
+        self.encode_h = nnx.List([resnet(filters, filters, SO_FAR) for _ in down])
+        self.decode_v = nnx.List([resnet(filters, filters, ROWS_ABOVE) for _ in up])
+        self.decode_h = nnx.List([resnet(filters, 2 * filters, SO_FAR) for _ in up])
+        self.is_coarsest = is_coarsest
+        if not is_coarsest:
+            shrink = partial(
+                Shrink, filters, filters, scale=scale, dtype=config.dtype, rngs=rngs
+            )
+            grow = partial(
+                Grow, filters, filters, scale=2 * scale, dtype=config.dtype, rngs=rngs
+            )
+            self.shrink_v, self.shrink_h = shrink(ROWS_ABOVE), shrink(SO_FAR)
+            self.grow_v, self.grow_h = grow(Grow.taps_of(3)), grow(Grow.taps_of(2))
+
+
+class PixelCNNPP(PixelModel):
+    """PixelCNN++ of Salimans et al. 2017 (arXiv:1701.05517), after the authors' code.
+
+    A vertical stream sees the rows above, a horizontal one the row so far and what the
+    vertical one found. Both go through several resolutions and back, with short-cuts
+    between layers of the same one. Convolutions need no masks: they are shifted.
+    Weights are normalised, and initialised from a first batch.
+
+    Sizes need not be multiples of a power of two, unlike there: they are rounded up on
+    the way down and cropped on the way up. A few earlier pixels are never seen, those
+    near the start of a coarse cell's first row.
+    """
+
+    config: PixelCNNPPConfig
+
+    def __init__(self, config: PixelCNNPPConfig, *, rngs: nnx.Rngs):
+        super().__init__(config)
+        conv = partial(NormedConv, dtype=config.dtype, rngs=rngs)
+        inputs, filters = config.channels + 1, config.filters
+        first = partial(conv, inputs, filters, mask_type="A")
+        # Each is a small convolution whose output has been moved down, or right.
+        two_rows = tuple((r, c) for r in (-2, -1) for c in (-1, 0, 1))
+        one_row = tuple((-1, c) for c in (-1, 0, 1))
+        self.first_v = first(two_rows, shift=(1, 0))
+        self.first_above = first(one_row, shift=(1, 0))
+        self.first_left = first(((-1, -1), (0, -1)), shift=(0, 1))
+        self.resolutions = nnx.List(
+            [Resolution(config, level, rngs) for level in range(config.resolutions)]
+        )
+        self.last = conv(filters, self.distribution.num_outputs, square(1))
+
+    def encode(self, images: jax.Array) -> jax.Array:
+        """Levels ``[..., C]`` from -1 to 1, and a one that tells pixels from none."""
+        x = images.astype(jnp.float32) * (2 / (self.config.levels - 1)) - 1
+        return jnp.concatenate([x, jnp.ones_like(x[..., :1])], -1)
+
+    def vertical(
+        self, x: jax.Array, conditions: Conditions, apply: Pass
+    ) -> tuple[Found, ...]:
+        """What the vertical stream found at each resolution."""
+        _, found = self._down_and_up_v(0, conditions, apply(self.first_v, x), apply)
+        return found
+
+    def _down_and_up_v(
+        self, level: int, conditions: Conditions, v: jax.Array, apply: Pass
+    ) -> tuple[jax.Array, tuple[Found, ...]]:
+        here = self.resolutions[level]
+        left = [v]
+        for resnet in here.encode_v:
+            v = resnet(v, None, conditions, apply)
+            left.append(v)
+        encoded = tuple(left[1:])
+        coarser: tuple[Found, ...] = ()
+        if here.is_coarsest:
+            left.pop()
+        else:
+            body = partial(self._down_and_up_v, level + 1, conditions)
+            v, coarser = apply.coarser(here.shrink_v, here.grow_v, body, v)
+        decoded = []
+        for resnet in here.decode_v:
+            v = resnet(v, left.pop(), conditions, apply)
+            decoded.append(v)
+        return v, (Found(encoded, tuple(decoded)), *coarser)
+
+    def network(
+        self,
+        x: jax.Array,
+        above: tuple[Found, ...],
+        conditions: Conditions,
+        apply: Pass,
+    ) -> jax.Array:
+        h = apply(self.first_above, x) + apply(self.first_left, x)
+        h, _ = self._down_and_up_h(0, above, conditions, h, apply)
+        return apply(self.last, jax.nn.elu(h))
+
+    def _down_and_up_h(
+        self,
+        level: int,
+        above: tuple[Found, ...],
+        conditions: Conditions,
+        h: jax.Array,
+        apply: Pass,
+    ) -> tuple[jax.Array, tuple[()]]:
+        here, found = self.resolutions[level], above[level]
+        left = [h]
+        for resnet, v in zip(here.encode_h, found.encoded, strict=True):
+            h = resnet(h, apply.here(v), conditions, apply)
+            left.append(h)
+        if here.is_coarsest:
+            left.pop()
+        else:
+            body = partial(self._down_and_up_h, level + 1, above, conditions)
+            h, _ = apply.coarser(here.shrink_h, here.grow_h, body, h)
+        for resnet, v in zip(here.decode_h, found.decoded, strict=True):
+            other = jnp.concatenate([apply.here(v), left.pop()], apply.features)
+            h = resnet(h, other, conditions, apply)
+        return h, ()

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Literal
 
 import jax
-import machine
+import report
 import tyro
 import worker
-from machine import seconds_of, table
+from machine import seconds_of
+from report import table
 from worker import Work
 
 KINDS = {
@@ -93,7 +94,7 @@ def main(settings: Settings) -> None:
     for name, nanoseconds in times.items():
         shares[kind_of(name)] += nanoseconds / total
     shares["waiting, starting operations"] = max(0.0, 1 - sum(shares.values()))
-    print(machine.source_line(machine.environment()), "\n")
+    print(report.source_line(report.environment()), "\n")
     print(f"{steps * size / seconds:.0f} images/s while profiled.\n")
     ranked = sorted(shares.items(), key=lambda item: -item[1])
     rows = [(kind, share(value)) for kind, value in ranked]

@@ -18,10 +18,11 @@ from typing import Annotated, Any, Literal
 import jax
 import machine
 import numpy as np
+import report
 import tyro
 import worker
-from machine import digits
 from matplotlib.figure import Figure
+from report import digits
 
 import pixelcnn_jax as pj
 from pixelcnn_jax import config, data
@@ -215,7 +216,7 @@ def main(settings: Settings) -> None:
         for dtype in settings.dtypes
     ]
     results = {
-        **machine.environment(),
+        **report.environment(),
         "title": "Quality",
         "note": f"Batches of {settings.batch_size} images, Adam at"
         f" {settings.learning_rate}, cosine; given the class if the network knows"
@@ -224,7 +225,7 @@ def main(settings: Settings) -> None:
         "rows": [cells(row) for row in found],
         "measurements": found,
     }
-    machine.write(settings.output, settings.name, results, draw(results))
+    report.write(settings.output, settings.name, results, draw(results))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import lax
-from machine import Contestant, contestant, seconds_of
+from machine import Contestant, contestant, part_of_loop
 
 import pixelcnn_jax as pj
 from pixelcnn_jax.masks import as_square
@@ -160,10 +160,7 @@ def keras_network(keras: Any, params: Params, height: int, width: int) -> Any:
 
 
 def keras_sample(network: Any, num_images: int, positions: int) -> np.ndarray:
-    """The book's loop over the first ``positions`` pixels, at temperature 1.
-
-    Each is drawn in NumPy from a ``predict`` of the whole batch.
-    """
+    """The book's loop: each pixel is drawn in NumPy from a ``predict`` of the batch."""
     _, height, width, levels = network.output_shape
     generator = np.random.default_rng()
     images = np.zeros((num_images, height, width, 1), np.float32)
@@ -173,9 +170,6 @@ def keras_sample(network: Any, num_images: int, positions: int) -> np.ndarray:
         drawn = [generator.choice(levels, p=p / p.sum()) for p in found]
         images[:, row, column, 0] = np.array(drawn) / levels
     return images
-
-
-# --- contestants
 
 
 def require_same_network(model: pj.PixelCNN, keras: Any) -> None:
@@ -217,19 +211,6 @@ def samplers(
 
         found.append(part_of_loop(BOOK, draw_book, c.height * c.width, longest))
     return found
-
-
-def part_of_loop(
-    name: str, draw: Callable[[int, jax.Array], Any], positions: int, longest: float
-) -> Contestant:
-    """A loop over all positions, or over as many as take a tenth of ``longest``."""
-    key = jax.random.key(0)
-    jax.block_until_ready(draw(2, key))
-    per_position = seconds_of(lambda: draw(2, key)) / 2
-    part = positions
-    if per_position * positions > longest:
-        part = min(positions, max(2, int(longest / 10 / per_position)))
-    return contestant(name, partial(draw, part), positions / part)
 
 
 def trainers(

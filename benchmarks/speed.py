@@ -23,19 +23,17 @@ from typing import Annotated, Any, Literal
 import jax
 import machine
 import numpy as np
+import report
 import rivals
 import tyro
 import worker
 from flax import nnx
-from machine import Contestant, contestant, digits, seconds_of
-from matplotlib.figure import Figure
+from machine import Contestant, contestant, seconds_of
+from speed_table import LIMIT, columns_and_rows, draw
 from worker import Work
 
 import pixelcnn_jax as pj
 from pixelcnn_jax.layers import CausalConv
-
-LIMIT = "limit"
-"""The machine's rate of matrix products, as a contestant."""
 
 NETWORKS: dict[str, tuple[str, int, tuple[str, ...]]] = {
     "book": ("PixelCNNConfig", 16, ("auto", "wavefront", "cached", "full")),
@@ -117,9 +115,6 @@ def works(settings: Settings) -> Iterator[tuple[str, Work]]:
                     )
 
 
-# --- who takes part
-
-
 def here(settings: Settings, work: Work, keras: Any) -> list[Contestant]:
     """Our methods and their rivals, in this process."""
     model = work.model()
@@ -161,8 +156,7 @@ def _image_pass(model: pj.PixelModel, num_images: int) -> Callable[[], jax.Array
     c, devices = model.config, min(jax.device_count(), num_images)
     shape = (-(-num_images // devices) * devices, c.height, c.width, c.channels)
     images = machine.spread(np.zeros(shape, np.int32), devices)
-    labels = None
-    network = jax.jit(lambda params, images: nnx.merge(graph, params)(images, labels))
+    network = jax.jit(lambda params, images: nnx.merge(graph, params)(images))
     return lambda: network(params, images)
 
 
@@ -185,7 +179,7 @@ def compare(settings: Settings) -> Iterator[tuple[str, Work, list[Contestant]]]:
         return
     with tempfile.TemporaryDirectory() as scratch:
         other = worker.checkout(settings.against, Path(scratch))
-        with worker.children(machine.ROOT, other) as (new, old):
+        with worker.children(report.ROOT, other) as (new, old):
             for name, work in works(settings):
                 pair = [new.contestant("this", work), old.contestant("other", work)]
                 machine.measure(pair, settings.rounds, settings.patience)
@@ -220,37 +214,9 @@ def measure_all(settings: Settings) -> dict[str, Any]:
                 | {"time_this_by_other": ratio, "settings": work.settings}
             )
         print(f"{name}: done", file=sys.stderr)
-    return found_as_results(settings, found)
-
-
-def _ratio(pair: list[Contestant]) -> float:
-    """The time of the first by that of the second, turn by turn; the median."""
-    new, old = (one.runs for one in pair)
-    return statistics.median(a / b for a, b in zip(new, old, strict=False))
-
-
-# --- what is written
-
-
-def found_as_results(settings: Settings, found: list[dict[str, Any]]) -> dict[str, Any]:
-    columns = ["work", "contestant", "seconds", "lowest - highest", "images/s"]
-    if settings.against:
-        columns.append("time, this / other")
-        last = [_against_cells(row) for row in found]
-    else:
-        others = [rivals.PLAIN, rivals.BOOK, LIMIT]
-        others = [
-            name for name in others if any(x["contestant"] == name for x in found)
-        ]
-        columns += [f"speed / {name}" for name in others]
-        last = [_rival_cells(row, found, others) for row in found]
-    rows = [
-        [*_cells(row), *cells]
-        for row, cells in zip(found, last, strict=True)
-        if row["contestant"] != LIMIT
-    ]
+    columns, rows = columns_and_rows(found, settings.against is not None)
     return {
-        **machine.environment(),
+        **report.environment(),
         "title": f"{settings.task.capitalize()}, {settings.model} network",
         "note": _note(settings),
         "columns": columns,
@@ -274,62 +240,10 @@ def _note(settings: Settings) -> str:
     )
 
 
-def _cells(row: dict[str, Any]) -> list[str]:
-    mark = _mark(row)
-    low, high = row["seconds_low"], row["seconds_high"]
-    return [
-        row["work"],
-        row["contestant"],
-        mark + digits(row["seconds"]),
-        f"{mark}{digits(low)} - {digits(high)}",
-        mark + digits(row["images_per_second"]),
-    ]
-
-
-def _mark(*rows: dict[str, Any]) -> str:
-    return "~" if any(row["scale"] != 1 for row in rows) else ""
-
-
-def _against_cells(row: dict[str, Any]) -> list[str]:
-    is_new = row["contestant"] == "this"
-    return [f"{row['time_this_by_other']:.3f}" if is_new else ""]
-
-
-def _rival_cells(
-    row: dict[str, Any], found: list[dict[str, Any]], names: list[str]
-) -> list[str]:
-    """How fast a row is beside each of the others of the same work."""
-    same = {x["contestant"]: x for x in found if x["work"] == row["work"]}
-    cells = []
-    for name in names:
-        rival = same.get(name)
-        if rival is None or rival is row:
-            cells.append("")
-        else:
-            speed = rival["seconds"] / row["seconds"]
-            cells.append(f"{_mark(row, rival)}{digits(speed)}")
-    return cells
-
-
-def draw(results: dict[str, Any]) -> Figure:
-    """Images per second of each contestant, work by work; hollow if extrapolated."""
-    found = results["measurements"]
-    figure = Figure(figsize=(8, 1 + 0.28 * len(found)), layout="constrained")
-    axes = figure.subplots()
-    names = list(dict.fromkeys(row["contestant"] for row in found))
-    for place, row in enumerate(found):
-        colour, number = f"C{names.index(row['contestant'])}", row["images_per_second"]
-        hollow = row["scale"] != 1
-        axes.barh(place, number, color="none" if hollow else colour, ec=colour)
-        ends = [number * row["seconds"] / row[f"seconds_{e}"] for e in ("low", "high")]
-        axes.plot(ends, [place, place], "k-", lw=1.5)
-    labels = [f"{row['work']}: {row['contestant']}" for row in found]
-    axes.set_yticks(range(len(found)), labels, fontsize=7)
-    axes.invert_yaxis()
-    axes.set(xlabel="images per second", xscale="log")
-    axes.set_title(machine.machine_line(results), fontsize=9)
-    axes.grid(axis="x", alpha=0.3)
-    return figure
+def _ratio(pair: list[Contestant]) -> float:
+    """The time of the first by that of the second, turn by turn; the median."""
+    new, old = (one.runs for one in pair)
+    return statistics.median(a / b for a, b in zip(new, old, strict=False))
 
 
 def main(settings: Settings) -> None:
@@ -337,7 +251,7 @@ def main(settings: Settings) -> None:
         settings = dataclasses.replace(settings, **QUICK)
     worker.configure()
     results = measure_all(settings)
-    machine.write(settings.output, settings.name, results, draw(results))
+    report.write(settings.output, settings.name, results, draw(results))
 
 
 if __name__ == "__main__":

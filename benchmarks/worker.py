@@ -22,7 +22,8 @@ from typing import Any, Literal
 
 import jax
 import numpy as np
-from machine import ROOT, Contestant, contestant, take_turn, watch_compilation
+from machine import Contestant, contestant, take_turn, watch_compilation
+from report import ROOT
 
 import pixelcnn_jax as pj
 from pixelcnn_jax import data

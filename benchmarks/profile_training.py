@@ -8,23 +8,17 @@ time. On a CPU, products are the operations named dot and ynn_fusion.
 
 import collections
 import dataclasses
-import sys
 import tempfile
-import time
 from pathlib import Path
+from typing import Literal
 
 import jax
-import numpy as np
-import tyro
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
 import report
-
-import pixelcnn_jax as pj
-from pixelcnn_jax import cli, data
-from pixelcnn_jax.config import TrainingConfig
-from pixelcnn_jax.training import Trainer
+import tyro
+import worker
+from machine import seconds_of
+from report import table
+from worker import Work
 
 KINDS = {
     "matrix products": ("dot", "ynn", "gemm", "cublas", "__cublas"),
@@ -41,6 +35,10 @@ class Settings:
     """Images per update."""
     updates: int = 4
     """Updates to profile."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Number type of products."""
+    quick: bool = False
+    """A tiny network and few images: a test of this program, not of any speed."""
 
 
 def kind_of(name: str) -> str:
@@ -59,46 +57,51 @@ def operations(trace: Path) -> collections.Counter[str]:
             for event in line.events:
                 # Python's own events, and those that hold others.
                 if "$" not in event.name and not event.name.startswith(
-                    ("while", "Thunk", "Pjit", "tsl", "Await", "call", "shard")
+                    (
+                        "while",
+                        "Thunk",
+                        "Pjit",
+                        "CommonPjRt",
+                        "tsl",
+                        "Await",
+                        "call",
+                        "shard",
+                    )
                 ):
                     times[event.name] += int(event.duration_ns)
     return times
 
 
+def share(number: float) -> str:
+    return f"{number:.1%}"
+
+
 def main(settings: Settings) -> None:
-    size = settings.batch_size
-    images = np.random.default_rng(0).integers(
-        0, 4, (4 * size, 16, 16, 1), dtype=np.uint8
-    )
-    training = TrainingConfig(batch_size=size)
-    trainer = Trainer(pj.build_model(pj.PixelCNNConfig()), training, images)
-    order = trainer.put_order(
-        np.resize(data.batch_order(0, 0, 4 * size, size), (settings.updates, size))
-    )
-    state = jax.block_until_ready(
-        trainer.run(trainer.init(), order, 0, settings.updates)
-    )
+    worker.configure()
+    fields = {"dtype": settings.dtype}
+    if settings.quick:
+        fields |= {"height": 6, "width": 6, "features": 8, "num_blocks": 1}
+        settings = dataclasses.replace(settings, batch_size=8)
+    size, steps = settings.batch_size, settings.updates
+    run = Work("training", "PixelCNNConfig", fields, size, steps=steps).prepared()
+    key = jax.random.key(0)
     with tempfile.TemporaryDirectory() as folder:
         with jax.profiler.trace(folder):
-            began = time.perf_counter()
-            jax.block_until_ready(trainer.run(state, order, 0, settings.updates))
-            seconds = time.perf_counter() - began
+            seconds = seconds_of(lambda: run(key))
         times = operations(Path(folder))
-    total = seconds * 1e9 * trainer.num_devices
+    total = seconds * 1e9 * min(jax.device_count(), size)
     shares = dict.fromkeys((*KINDS, REST), 0.0)
     for name, nanoseconds in times.items():
         shares[kind_of(name)] += nanoseconds / total
     shares["waiting, starting operations"] = max(0.0, 1 - sum(shares.values()))
-    print(report.heading("Profile of training", report.environment()), "\n")
-    speed = settings.updates * size / seconds
-    print(f"{speed:.0f} images/s while profiled.\n")
+    print(report.source_line(report.environment()), "\n")
+    print(f"{steps * size / seconds:.0f} images/s while profiled.\n")
     ranked = sorted(shares.items(), key=lambda item: -item[1])
-    rows = [(kind, report.share(share)) for kind, share in ranked]
-    print(report.table(("where the time goes", "share"), rows), "\n")
-    top = [(name, report.share(t / total)) for name, t in times.most_common(3)]
-    print(report.table(("the three longest operations", "share"), top))
+    rows = [(kind, share(value)) for kind, value in ranked]
+    print(table(("where the time goes", "share"), rows), "\n")
+    top = [(name, share(t / total)) for name, t in times.most_common(3)]
+    print(table(("the three longest operations", "share"), top))
 
 
 if __name__ == "__main__":
-    cli.use_machine_well()
     main(tyro.cli(Settings, description=__doc__))

@@ -1,10 +1,19 @@
-"""What the speed benchmarks write: tables, JSON, and on what machine it was."""
+"""What the benchmarks write: tables, JSON, and on what machine it was.
+
+Run as a program it puts the tables of their JSON files into a text:
+
+    python benchmarks/report.py README.md
+
+A table stands between ``<!-- table FILE.json -->`` and ``<!-- end -->``. After the file
+``, only CONTESTANT`` may choose rows.
+"""
 
 import datetime
 import importlib.metadata
 import json
 import os
 import platform
+import re
 import shlex
 import subprocess
 import sys
@@ -30,7 +39,9 @@ def environment() -> dict[str, Any]:
         "commit": _commit(),
         "hardware": {
             "cpu": _cpu(),
-            "cores": _cores(),
+            "cores": len(os.sched_getaffinity(0))
+            if hasattr(os, "sched_getaffinity")
+            else os.cpu_count(),
             "backend": jax.default_backend(),
             "devices": len(devices),
             "device_kind": devices[0].device_kind,
@@ -50,14 +61,8 @@ def _cpu() -> str:
     return (names or [platform.processor() or platform.machine()])[0].strip()
 
 
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def _commit() -> str:
-    """Of the working tree, with "+" where that has changes; "unknown" without git."""
+    """Of the working tree, with "+" if it has changes; "unknown" without git."""
 
     def git(*arguments: str) -> str:
         command = ["git", "--no-optional-locks", *arguments]
@@ -72,23 +77,21 @@ def _commit() -> str:
         return "unknown"
 
 
-def machine_line(environment: dict[str, Any]) -> str:
+def machine_line(results: dict[str, Any]) -> str:
     """The machine in a few words."""
-    hardware = environment["hardware"]
+    hardware = results["hardware"]
     cpu = f"{hardware['cpu']}, {hardware['cores']} cores"
     if hardware["backend"] == "cpu":
         return f"{cpu} as {hardware['devices']} devices"
     return f"{hardware['devices']} x {hardware['device_kind']} ({cpu})"
 
 
-def heading(title: str, environment: dict[str, Any]) -> str:
-    """Title, command, machine, versions, date and commit."""
-    versions = ", ".join(f"{k} {v}" for k, v in environment["versions"].items())
+def source_line(results: dict[str, Any]) -> str:
+    """Command, machine, versions, date and commit of a table."""
+    versions = ", ".join(f"{k} {v}" for k, v in results["versions"].items())
     return (
-        f"# {title}\n\n"
-        f"`{environment['command']}`\n\n"
-        f"{machine_line(environment)}; {versions}; {environment['date'][:10]},"
-        f" commit {environment['commit']}."
+        f"`{results['command']}`; {machine_line(results)}; {versions};"
+        f" {results['date'][:10]}, commit {results['commit']}."
     )
 
 
@@ -105,31 +108,51 @@ def digits(number: float) -> str:
     return f"{number:#.3g}".rstrip(".") if number >= 1e-4 else f"{number:.7f}"
 
 
-def share(number: float) -> str:
-    return f"{number:.1%}" if number >= 0.001 else f"{number:.3%}"
+def write(output: Path, name: str, results: dict[str, Any], figure: Figure) -> None:
+    """Writes ``name`` as .md, .json and .png, and prints the first.
 
-
-def faster(row: dict[str, Any], rival: dict[str, Any] | None) -> str:
-    """How many times faster a row is than another of the same work, if there is one."""
-    if rival is None or row is rival:
-        return ""
-    mark = "~" if row["extrapolated"] or rival["extrapolated"] else ""
-    return f"{mark}{digits(rival['seconds'] / row['seconds'])}x"
-
-
-def limit_line(results: dict[str, Any]) -> str:
-    """The rates that bound the results."""
-    rates = " and ".join(
-        f"{rate / 1e9:,.0f} GFLOP/s in {dtype}"
-        for dtype, rate in results["limit_flops_per_second"].items()
-    )
-    return f"Large matrix products of JAX ran here at {rates}."
-
-
-def write(output: Path, name: str, text: str, results: dict[str, Any], figure: Figure):
-    """Writes ``name`` as .md, .json and .png, and prints the first."""
+    ``results`` holds an `environment`, ``title``, ``note`` and the ``columns`` and
+    ``rows`` of a table; whatever else it holds goes into the JSON file.
+    """
     output.mkdir(parents=True, exist_ok=True)
+    text = f"# {results['title']}\n\n{results['note']}\n\n{as_markdown(results)}\n"
     (output / f"{name}.md").write_text(text)
     (output / f"{name}.json").write_text(json.dumps(results, indent=2) + "\n")
     figure.savefig(output / f"{name}.png", dpi=110)
     print(text)
+
+
+def as_markdown(results: dict[str, Any], only: str | None = None) -> str:
+    """The table, or some of its rows, and where it is from."""
+    rows = [cells for cells in results["rows"] if only is None or cells[1] == only]
+    return f"{table(results['columns'], rows)}\n\n{source_line(results)}"
+
+
+def filled(text: str, folder: Path) -> str:
+    """The text with the table of each JSON file that it names, relative to a folder.
+
+    A table whose file is not there yet stays as it is.
+    """
+
+    def block(found: re.Match[str]) -> str:
+        file = folder / found["file"]
+        if not file.exists():
+            print(f"{file} is not there", file=sys.stderr)
+            return found[0]
+        shown = as_markdown(json.loads(file.read_text()), found["only"])
+        return f"{found['head']}\n{shown}\n<!-- end -->"
+
+    return re.sub(BLOCK, block, text, flags=re.S)
+
+
+BLOCK = (
+    r"(?P<head><!-- table (?P<file>\S+\.json)(?:, only (?P<only>[^\n]+))? -->)\n"
+    r"(?P<shown>.*?)<!-- end -->"
+)
+"""A table in a text."""
+
+
+if __name__ == "__main__":
+    for argument in sys.argv[1:]:
+        document = Path(argument)
+        document.write_text(filled(document.read_text(), document.parent))

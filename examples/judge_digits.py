@@ -4,21 +4,20 @@ A support vector machine learns the ten classes from the training digits. Its me
 confidence (probability of the likeliest class) on samples is set beside its mean
 confidence on the held-out test digits.
 
-    python benchmarks/digits_quality.py --workdir runs/digits
+    python examples/judge_digits.py --workdir runs/digits
 """
 
 import dataclasses
-import sys
-from pathlib import Path
 
 import jax
 import numpy as np
 import tyro
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.svm import SVC
 
 import pixelcnn_jax as pj
-from pixelcnn_jax import checkpoints, data
+from pixelcnn_jax import data
+from pixelcnn_jax.runs import Run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,10 +31,8 @@ class Settings:
 
 
 def main(settings: Settings) -> None:
-    from sklearn.calibration import CalibratedClassifierCV
-    from sklearn.svm import SVC
-
-    config = checkpoints.read_config(checkpoints.run_folder(settings.workdir))
+    run = Run.named(settings.workdir)
+    config, model = run.config(), run.load()
     splits = data.load(
         dataclasses.replace(config.data, validation_images=0), config.model
     )
@@ -44,7 +41,7 @@ def main(settings: Settings) -> None:
     classifier.fit(flat(train.images), train.labels)
     accuracy = classifier.score(flat(test.images), test.labels)
     print(f"classifier: {accuracy:.3f} accuracy on the {len(test)} test digits")
-    model, classes = pj.load(settings.workdir), config.model.num_classes
+    classes = config.model.num_classes
     labels = np.arange(settings.num_images) % classes if classes else None
     key = jax.random.key(settings.seed)
     samples = np.asarray(pj.sample(model, key, settings.num_images, labels=labels))

@@ -1,0 +1,258 @@
+"""How fast are sampling and training?
+
+    pip install -e ".[benchmark]"
+    python benchmarks/speed.py sampling
+    python benchmarks/speed.py sampling --model gated --images 64
+    python benchmarks/speed.py training --microbatches 1 8
+    python benchmarks/speed.py training --against v0.1.0
+
+Beside our methods stand the book's network in plain JAX and in Keras, if that is
+installed, with the same weights, which is checked. With ``--against`` it is another
+revision, or a folder, of this repository instead. All take turns in one run, so that
+drift hits all alike. Times are of warm programs, from the call to the result.
+"""
+
+import dataclasses
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import jax
+import machine
+import numpy as np
+import report
+import rivals
+import tyro
+import worker
+from flax import nnx
+from machine import Contestant, contestant, seconds_of
+from speed_table import LIMIT, columns_and_rows, draw
+from worker import Work
+
+import pixelcnn_jax as pj
+from pixelcnn_jax.layers import CausalConv
+
+NETWORKS: dict[str, tuple[str, int, tuple[str, ...]]] = {
+    "book": ("PixelCNNConfig", 16, ("auto", "wavefront", "cached", "full")),
+    "gated": ("GatedPixelCNNConfig", 28, ("auto", "full")),
+}
+"""Of each model its config, the side of its images, and how it can be sampled."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    task: Annotated[Literal["sampling", "training"], tyro.conf.Positional]
+    model: Literal["book", "gated"] = "book"
+    """The book's network at 16x16, or the Gated PixelCNN at 28x28."""
+    against: str | None = None
+    """A revision or a folder of this repository to compare with."""
+    images: tuple[int, ...] = (1, 10, 64, 1000)
+    """Numbers of images to draw in one call."""
+    sides: tuple[int, ...] = ()
+    """Rows and columns of an image, if not the model's own."""
+    layers: int | None = None
+    """Residual blocks or gated layers, if not the model's own."""
+    batch_size: int = 128
+    """Images per update."""
+    microbatches: tuple[int, ...] = ()
+    """Images whose gradients are computed at once, if not as many as by default."""
+    dtypes: tuple[Literal["float32", "bfloat16"], ...] = ("float32",)
+    """Number types of products."""
+    steps: int = 20
+    """Updates in a window, which is timed as a whole."""
+    rounds: int = 5
+    """Turns of each contestant."""
+    patience: float = 60.0
+    """Seconds after which a contestant that had two turns gets no other."""
+    longest: float = 60.0
+    """Seconds of the longest turn. What would take longer is done for some positions
+    only, and its time extrapolated to all."""
+    output: Path = Path("docs/benchmarks")
+    """Folder for the table, the plot and the JSON file."""
+    quick: bool = False
+    """A tiny network and few images: a test of this program, not of any speed."""
+
+    @property
+    def name(self) -> str:
+        """Of the files that are written."""
+        return f"{self.task}_{self.model}" + "_against" * (self.against is not None)
+
+
+QUICK: dict[str, Any] = dict(
+    images=(1, 3), sides=(6,), layers=1, batch_size=8, steps=2, rounds=2, longest=0.4
+)
+
+
+def works(settings: Settings) -> Iterator[tuple[str, Work]]:
+    """All that is to be done, each with its name."""
+    network, own_side, _ = NETWORKS[settings.model]
+    depth = "num_blocks" if settings.model == "book" else "num_layers"
+    for side in settings.sides or (own_side,):
+        for dtype in settings.dtypes:
+            fields: dict[str, Any] = dict(height=side, width=side, dtype=dtype)
+            if settings.layers is not None:
+                fields[depth] = settings.layers
+            if settings.quick:
+                fields["features"] = 8
+            work = Work(settings.task, network, fields, settings.batch_size)
+            where = f"{side}x{side}, {dtype}"
+            if settings.task == "sampling":
+                for images in settings.images:
+                    yield (
+                        f"{images:,} image{'s' * (images > 1)}, {where}",
+                        dataclasses.replace(work, images=images),
+                    )
+            else:
+                for microbatch in settings.microbatches or (None,):
+                    yield (
+                        f"microbatch {microbatch or 'by default'}, {where}",
+                        dataclasses.replace(
+                            work, microbatch=microbatch, steps=settings.steps
+                        ),
+                    )
+
+
+def here(settings: Settings, work: Work, keras: Any) -> list[Contestant]:
+    """Our methods and their rivals, in this process."""
+    model = work.model()
+    is_book = isinstance(model, pj.PixelCNN) and work.settings["dtype"] == "float32"
+    if is_book:
+        rivals.require_same_network(model, keras)
+    if work.task == "training":
+        found = [worker.in_this_process("ours", work)]
+        if is_book:
+            windows = work.training_windows()
+            found += rivals.trainers(model, keras, windows, work.images)
+        return found
+    *methods, full = NETWORKS[settings.model][2]
+    found = [
+        worker.in_this_process(
+            f"ours, {method}", dataclasses.replace(work, method=method)
+        )
+        for method in methods
+    ]
+    found.append(full_method(model, work, f"ours, {full}", settings.longest))
+    if is_book:
+        found += rivals.samplers(model, keras, work.images, settings.longest)
+    return found
+
+
+def full_method(model: pj.PixelModel, work: Work, name: str, longest: float):
+    """The textbook's loop, or one of its image passes if all would take too long."""
+    image_pass = _image_pass(model, work.images)
+    positions = model.config.height * model.config.width
+    seconds_of(image_pass)
+    if positions * seconds_of(image_pass) > longest:
+        return contestant(name, lambda key: image_pass(), positions)
+    return worker.in_this_process(name, dataclasses.replace(work, method="full"))
+
+
+def _image_pass(model: pj.PixelModel, num_images: int) -> Callable[[], jax.Array]:
+    """One pass over the images, spread over the devices as "full" spreads them."""
+    graph, params = nnx.split(model)
+    c, devices = model.config, min(jax.device_count(), num_images)
+    shape = (-(-num_images // devices) * devices, c.height, c.width, c.channels)
+    images = machine.spread(np.zeros(shape, np.int32), devices)
+    network = jax.jit(lambda params, images: nnx.merge(graph, params)(images))
+    return lambda: network(params, images)
+
+
+# --- what is measured
+
+
+def compare(settings: Settings) -> Iterator[tuple[str, Work, list[Contestant]]]:
+    """Each work with its contestants, which have had their turns."""
+    if settings.against is None:
+        keras = rivals.import_keras() if settings.model == "book" else None
+        for name, work in works(settings):
+            limit = machine.Limit(work.settings["dtype"], settings.quick)
+            contestants = here(settings, work, keras)
+            everybody = [*contestants, *limit.contestants]
+            machine.measure(everybody, settings.rounds, settings.patience)
+            rate = limit.flops_per_second / flops_per_image(work)
+            bound = Contestant(LIMIT, limit.contestants[0].turn)
+            bound.runs.append(work.images_per_run / rate)
+            yield name, work, [*contestants, bound]
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        other = worker.checkout(settings.against, Path(scratch))
+        with worker.children(report.ROOT, other) as (new, old):
+            for name, work in works(settings):
+                pair = [new.contestant("this", work), old.contestant("other", work)]
+                machine.measure(pair, settings.rounds, settings.patience)
+                yield name, work, pair
+
+
+def flops_per_image(work: Work) -> int:
+    """Floating-point operations of one image pass, or in training of three.
+
+    Two for every weight that a mask leaves open, at every position; nothing else. A
+    backward pass has two products for each of the forward pass.
+    """
+    model = work.model()
+    passes = 3 if work.task == "training" else 1
+    weights = sum(
+        layer.mask.sum()
+        for layer in model.causal_layers().values()
+        if isinstance(layer, CausalConv)
+    )
+    return passes * 2 * model.config.height * model.config.width * int(weights)
+
+
+def measure_all(settings: Settings) -> dict[str, Any]:
+    """Everything that the JSON file holds."""
+    found = []
+    for name, work, contestants in compare(settings):
+        for one in contestants:
+            speed = work.images_per_run / one.seconds
+            ratio = _ratio(contestants) if settings.against else None
+            found.append(
+                {"work": name, **one.to_json(), "images_per_second": speed}
+                | {"time_this_by_other": ratio, "settings": work.settings}
+            )
+        print(f"{name}: done", file=sys.stderr)
+    columns, rows = columns_and_rows(found, settings.against is not None)
+    return {
+        **report.environment(),
+        "title": f"{settings.task.capitalize()}, {settings.model} network",
+        "note": _note(settings),
+        "columns": columns,
+        "rows": rows,
+        "settings": dataclasses.asdict(settings) | {"output": str(settings.output)},
+        "measurements": found,
+    }
+
+
+def _note(settings: Settings) -> str:
+    what = "All images in one call."
+    if settings.task == "training":
+        what = f"Windows of {settings.steps} updates of {settings.batch_size} images."
+    if settings.against:
+        return f"{what} Medians of turns; the ratio is the median over pairs of turns."
+    return (
+        f"{what} Medians of turns. ~ marks times that are extrapolated from some of the"
+        " positions. The limit is the rate of large matrix products, at the operations"
+        " of live weights only: one image pass per image drawn, three per image trained"
+        " on."
+    )
+
+
+def _ratio(pair: list[Contestant]) -> float:
+    """The time of the first by that of the second, turn by turn; the median."""
+    new, old = (one.runs for one in pair)
+    return statistics.median(a / b for a, b in zip(new, old, strict=False))
+
+
+def main(settings: Settings) -> None:
+    if settings.quick:
+        settings = dataclasses.replace(settings, **QUICK)
+    worker.configure()
+    results = measure_all(settings)
+    report.write(settings.output, settings.name, results, draw(results))
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Settings, description=__doc__))

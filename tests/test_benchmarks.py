@@ -1,0 +1,111 @@
+"""The benchmarks run, and the README shows what they wrote."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+OF_SPEED = {
+    "sampling": [],
+    "sampling_gated": ["--model", "gated"],
+    "training": ["--microbatches", "1", "4", "--dtypes", "float32", "bfloat16"],
+    "sampling_against": ["--against", str(ROOT)],
+    "training_against": ["--against", str(ROOT)],
+}
+"""Flags of each run; its name begins with the task."""
+
+
+def run(folder: str, script: str, *arguments: str) -> str:
+    """What a program of the repository prints."""
+    command = [sys.executable, str(ROOT / folder / script), *arguments]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OF_SPEED)
+def test_speed_measures_every_row(name: str, tmp_path: Path):
+    task = name.partition("_")[0]
+    output = ["--quick", "--output", str(tmp_path)]
+    printed = run("benchmarks", "speed.py", task, *OF_SPEED[name], *output)
+    (file,) = tmp_path.glob("*.json")
+    results = json.loads(file.read_text())
+    assert all(row["seconds"] > 0 for row in results["measurements"])
+    assert all(" | ".join(cells) in printed for cells in results["rows"])
+    contestants = {row["contestant"] for row in results["measurements"]}
+    if "--against" in OF_SPEED[name]:
+        assert contestants == {"this", "other"}
+        # The same code on both sides: nobody is ten times faster.
+        assert all(
+            0.1 < row["time_this_by_other"] < 10 for row in results["measurements"]
+        )
+    else:
+        assert "limit" in contestants and len(contestants) >= 2
+    assert file.with_suffix(".png").exists() and file.with_suffix(".md").exists()
+
+
+@pytest.mark.slow
+def test_quality_trains_and_judges(tmp_path: Path):
+    networks = ["digits", "digits-gated"]
+    run("benchmarks", "quality.py", *networks, "--quick", "--output", str(tmp_path))
+    results = json.loads((tmp_path / "quality.json").read_text())
+    assert [row["network"] for row in results["measurements"]] == networks
+    for row in results["measurements"]:
+        assert row["updates"] == 4
+        assert 0 < row["bits_per_dim"] < 3  # log2 of 4 levels, and some
+    assert "marginal_bits_per_dim" in results["measurements"][1]
+
+
+@pytest.mark.slow
+def test_the_profile_finds_the_products():
+    printed = run("benchmarks", "profile_training.py", "--quick")
+    shares = dict(re.findall(r"\| ([a-z ,]+) \| ([\d.]+)% \|", printed))
+    assert float(shares["matrix products"]) > 0
+    assert float(shares["waiting, starting operations"]) < 100
+
+
+@pytest.mark.slow
+def test_the_tour_of_the_library_runs():
+    printed = run("examples", "library.py")
+    assert float(re.findall(r"stripes: ([\d.]+)", printed)[0]) < 1
+
+
+def test_tables_are_put_into_texts(tmp_path: Path):
+    results = {
+        "columns": ["what", "who", "number"],
+        "rows": [["work", "ours", "3"], ["work", "other", "4"]],
+        "command": "python x.py",
+        "date": "2026-01-02T03",
+        "commit": "abc",
+        "versions": {"jax": "1"},
+        "hardware": {"cpu": "cpu", "cores": 2, "backend": "cpu", "devices": 2},
+    }
+    (tmp_path / "x.json").write_text(json.dumps(results))
+    text = tmp_path / "text.md"
+    text.write_text("a\n<!-- table x.json, only ours -->\nold\n<!-- end -->\nb\n")
+    for _ in range(2):
+        run("benchmarks", "report.py", str(text))
+    found = text.read_text()
+    assert "other" not in found
+    assert "old" not in found and found.startswith("a\n") and found.endswith("b\n")
+    assert found.count("| work | ours | 3 |") == 1
+    assert "`python x.py`; cpu, 2 cores as 2 devices; jax 1; 2026-01-02" in found
+
+
+def test_the_readme_shows_what_was_measured(tmp_path: Path):
+    """Each table of the README is that of its JSON file, not retyped."""
+    (tmp_path / "docs").symlink_to(ROOT / "docs")
+    text = (ROOT / "README.md").read_text()
+    copy = tmp_path / "copy.md"
+    copy.write_text(text)
+    run("benchmarks", "report.py", str(copy))
+    assert "<!-- table docs/benchmarks/" in text
+    assert copy.read_text() == text

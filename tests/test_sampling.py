@@ -401,7 +401,15 @@ def test_the_compiled_loop_copies_no_cache(name: str):
     conditions = Conditions(None if labels is None else jnp.asarray(labels))
     for method in methods_of(model)[1:]:
         job = jobs.Job(6, 1, 6, drawing.Way(method, c.height, c.width))
-        arguments = (graph, job, None, params, KEY, 1.0, drawing.Given(labels))
+        arguments = (
+            jobs.Graph(graph),
+            job,
+            None,
+            params,
+            KEY,
+            1.0,
+            drawing.Given(labels),
+        )
         text = jobs.run.lower(*arguments).compile().as_text()
         lag = model.wavefront_lag if method == "wavefront" else None
         order = Order(c.height, c.width, lag)

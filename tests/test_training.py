@@ -146,6 +146,16 @@ def test_padding_of_a_batch_has_no_weight():
     assert float(state.epoch_nats) == pytest.approx(expected, rel=1e-5)
 
 
+def test_a_model_with_classes_trains_without_validation():
+    images = np.random.default_rng(0).integers(0, 4, (8, 6, 5, 1), dtype=np.uint8)
+    config = pj.Config(
+        model=pj.PixelCNNConfig.tiny(num_classes=2),
+        training=TrainingConfig(epochs=1, batch_size=8),
+    )
+    found = pj.fit(config, images, labels=np.arange(8) % 2)
+    assert [row.validation_bits_per_dim for row in found.history] == [None]
+
+
 def test_a_model_learns():
     model = pj.build_model(pj.PixelCNNConfig.tiny())
     images = np.full((32, 6, 5, 1), 2)

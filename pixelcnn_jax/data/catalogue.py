@@ -16,7 +16,7 @@ import numpy as np
 
 from pixelcnn_jax.data import idx
 from pixelcnn_jax.data.network import require_answer
-from pixelcnn_jax.data.source import Part, Source
+from pixelcnn_jax.data.source import Builder, Part, Source
 from pixelcnn_jax.errors import UserError, require
 
 INSTALL_TENSORFLOW = "pip install tensorflow-cpu"
@@ -60,7 +60,7 @@ def _load(name: str, folder: Path | None) -> Source:
     return _read_prepared(_builder(name, folder))
 
 
-def _builder(name: str, folder: Path | None) -> Any:
+def _builder(name: str, folder: Path | None) -> Builder:
     import tensorflow_datasets as tfds
 
     names = ["digits", *tfds.list_builders(with_community_datasets=False)]
@@ -92,7 +92,7 @@ def _line(error: Exception) -> str:
 # --- sets prepared by TensorFlow Datasets
 
 
-def _require_images(builder: Any) -> None:
+def _require_images(builder: Builder) -> None:
     import tensorflow_datasets as tfds
 
     image_type: Any = tfds.features.Image
@@ -108,7 +108,7 @@ def _require_images(builder: Any) -> None:
     )
 
 
-def _read_prepared(builder: Any) -> Source:
+def _read_prepared(builder: Builder) -> Source:
     _require_images(builder)
     splits = builder.info.splits
     require(
@@ -125,7 +125,7 @@ def _read_prepared(builder: Any) -> Source:
     return Source(train, test, num_classes, levels=2 if binary else 256)
 
 
-def _num_classes(builder: Any) -> int:
+def _num_classes(builder: Builder) -> int:
     import tensorflow_datasets as tfds
 
     label = dict(builder.info.features).get("label")
@@ -133,7 +133,7 @@ def _num_classes(builder: Any) -> int:
     return (label.num_classes or 0) if classes else 0
 
 
-def _read_split(builder: Any, split: str, labelled: bool) -> Part:
+def _read_split(builder: Builder, split: str, labelled: bool) -> Part:
     tfrecord = str(builder.info.file_format.value) == "tfrecord"
     if tfrecord:
         _require_tensorflow(
@@ -159,7 +159,7 @@ def _read_split(builder: Any, split: str, labelled: bool) -> Part:
         ) from error
 
 
-def _examples(builder: Any, split: str, tfrecord: bool) -> Any:
+def _examples(builder: Builder, split: str, tfrecord: bool) -> Any:
     import tensorflow_datasets as tfds
 
     if tfrecord:
@@ -167,7 +167,7 @@ def _examples(builder: Any, split: str, tfrecord: bool) -> Any:
     return builder.as_data_source(split)
 
 
-def _prepare(builder: Any) -> None:
+def _prepare(builder: Builder) -> None:
     _require_tensorflow(
         f"{builder.name} is not prepared in {builder.data_dir}, and preparing it needs"
         " TensorFlow, once"

@@ -12,12 +12,11 @@ import sys
 import tempfile
 import zlib
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from pixelcnn_jax.data.network import require_answer
-from pixelcnn_jax.data.source import Part, Source
+from pixelcnn_jax.data.source import Builder, Part, Source
 from pixelcnn_jax.errors import UserError, require
 
 FILES = (
@@ -28,12 +27,12 @@ FILES = (
 )
 
 
-def published_files(builder: Any) -> dict[str, str]:
+def published_files(builder: Builder) -> dict[str, str]:
     """The address of each file of a TensorFlow Datasets builder's set, by its name."""
     return {url.rsplit("/", 1)[-1]: url for url in builder.url_infos or ()}
 
 
-def load(builder: Any, folder: Path | None) -> Source:
+def load(builder: Builder, folder: Path | None) -> Source:
     """The set from the four files in ``folder``, or downloaded.
 
     Args:
@@ -74,7 +73,7 @@ def load(builder: Any, folder: Path | None) -> Source:
     return Source(part(*FILES[:2]), part(*FILES[2:]), num_classes)
 
 
-def _verified(builder: Any, path: Path, url: str) -> bytes:
+def _verified(builder: Builder, path: Path, url: str) -> bytes:
     """The content of a file, once it is known to be the published one."""
     try:
         content = path.read_bytes()
@@ -129,7 +128,7 @@ def decode(content: bytes, path: Path, axes: int) -> np.ndarray:
 
 
 def _download(
-    builder: Any, urls: dict[str, str], where: Path, folder: Path | None
+    builder: Builder, urls: dict[str, str], where: Path, folder: Path | None
 ) -> None:
     """Fetch the four files into ``where``, by their published names, verified."""
     import tensorflow_datasets as tfds

@@ -45,6 +45,11 @@ class ImageSet:
         """The levels ``[N, H, W, C]``; with brightness drawn once, from this seed."""
         return binarize(self.images, seed) if self.brightness else self.images
 
+    def first(self, count: int) -> "ImageSet":
+        """The first images."""
+        labels = None if self.labels is None else self.labels[:count]
+        return dataclasses.replace(self, images=self.images[:count], labels=labels)
+
     def for_model(self, model: ModelConfig) -> "ImageSet":
         """The set as a model takes it: without labels if the model has no classes."""
         if model.num_classes > 0:

@@ -1,12 +1,16 @@
 """What a source gives before anything is resized; the digits."""
 
 import dataclasses
-from typing import cast
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 
 Images = np.ndarray | list[np.ndarray]
 """Pixels ``[N, H, W, C]``, or a list of ``[H, W, C]`` where sizes differ."""
+
+Builder: TypeAlias = Any
+"""A builder of TensorFlow Datasets; Any, since importing that package for its types
+would take seconds at every start."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,6 +8,7 @@ how a cache is laid out, `products` the arithmetic that both passes share.
 
 from pixelcnn_jax.layers.base import (
     NO_CONDITIONS,
+    AnyLayer,
     At,
     Caches,
     CausalLayer,
@@ -26,6 +27,7 @@ from pixelcnn_jax.layers.strided import Grow, Shrink
 
 __all__ = [
     "NO_CONDITIONS",
+    "AnyLayer",
     "At",
     "CachedPass",
     "Caches",

@@ -131,3 +131,10 @@ class CausalLayer(nnx.Module, Generic[X, C]):
     def lag(self) -> int | None:
         """Columns a row must stay behind the row above; None: rows can't overlap."""
         return 1
+
+
+LayerOf: TypeAlias = CausalLayer[X, Any]
+"""A layer with this input; Any cache, since only the layer knows its own."""
+
+AnyLayer: TypeAlias = CausalLayer[Any, Any]
+"""Any layer, for what is the same for all."""

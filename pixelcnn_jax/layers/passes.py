@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from pixelcnn_jax.layers.base import At, Caches, CausalLayer, Front, X
+from pixelcnn_jax.layers.base import At, Caches, Front, LayerOf, X
 from pixelcnn_jax.layers.strided import STRIDE, Grow, Shrink
 
 Found: TypeAlias = Any
@@ -30,7 +30,7 @@ class Pass(Protocol):
         """The axis of the features, to split or to join along."""
         ...
 
-    def __call__(self, layer: CausalLayer[X, Any], x: X) -> jax.Array:
+    def __call__(self, layer: LayerOf[X], x: X) -> jax.Array:
         """The layer's output."""
         ...
 
@@ -75,7 +75,7 @@ class ImagePass:
         self._reverse_mode = reverse_mode
         self._dropouts = 0
 
-    def __call__(self, layer: CausalLayer[X, Any], x: X) -> jax.Array:
+    def __call__(self, layer: LayerOf[X], x: X) -> jax.Array:
         return layer.reverse_mode(x) if self._reverse_mode else layer(x)
 
     def here(self, above: jax.Array) -> jax.Array:
@@ -111,7 +111,7 @@ class CalibratingPass(ImagePass):
     biases that give its outputs mean 0 and its first deviation. The layers are changed.
     """
 
-    def __call__(self, layer: CausalLayer[X, Any], x: X) -> jax.Array:
+    def __call__(self, layer: LayerOf[X], x: X) -> jax.Array:
         layer.calibrate(super().__call__(layer, x))
         return super().__call__(layer, x)
 
@@ -150,12 +150,12 @@ class CachedPass:
         self._at = at
         self._applied = set() if applied is None else applied
 
-    def __call__(self, layer: CausalLayer[X, Any], x: X) -> jax.Array:
+    def __call__(self, layer: LayerOf[X], x: X) -> jax.Array:
         name = self._claim(layer)
         y, self.caches[name] = layer.step(self.caches[name], self._at, x)
         return y
 
-    def _claim(self, layer: CausalLayer[X, Any]) -> str:
+    def _claim(self, layer: LayerOf[X]) -> str:
         name = self._names.get(id(layer))
         if name is None or name not in self.caches:
             raise ValueError(

@@ -14,13 +14,13 @@ from pixelcnn_jax.distributions import Distribution, build_distribution
 from pixelcnn_jax.errors import require
 from pixelcnn_jax.layers import (
     NO_CONDITIONS,
+    AnyLayer,
     At,
     CachedPass,
     Caches,
     CalibratingPass,
     CausalLayer,
     Conditions,
-    Front,
     ImagePass,
     NormedConv,
     Pass,
@@ -155,7 +155,7 @@ class PixelModel(nnx.Module):
 
     # --- derived: steps over caches
 
-    def causal_layers(self) -> dict[str, CausalLayer[Any, Any]]:
+    def causal_layers(self) -> dict[str, AnyLayer]:
         """All layers with a step, by name, such as ``blocks.0.middle``."""
         return {
             ".".join(map(str, path)): module
@@ -191,26 +191,26 @@ class PixelModel(nnx.Module):
         return dataclasses.replace(caches, layers=apply.caches, above=above)
 
     def step(
-        self, caches: ModelCaches, front: Front, pixels_FBC: jax.Array
+        self, caches: ModelCaches, at: At, pixels_FBC: jax.Array
     ) -> tuple[jax.Array, ModelCaches]:
-        """Outputs ``[F, B, ...]`` at the front's positions, and the new caches.
+        """Outputs ``[F, B, ...]`` at these positions, and the new caches.
 
         Every pixel before them must have been given to `observe`. Of their own pixels,
         the channels that are known already count; others may hold any valid level.
         """
-        apply = self._cached_pass(caches, front)
+        apply = self._cached_pass(caches, at)
         x = self.encode(pixels_FBC)
         raw = self.network(x, caches.above, NO_CONDITIONS, apply)
         outputs = self.distribution.outputs(raw, apply.features)
         return outputs, dataclasses.replace(caches, layers=apply.caches)
 
     def observe(
-        self, caches: ModelCaches, front: Front, pixels_FBC: jax.Array
+        self, caches: ModelCaches, at: At, pixels_FBC: jax.Array
     ) -> ModelCaches:
-        """The caches once the pixels at the front's positions are known."""
+        """The caches once the pixels at these positions are known."""
         x = self.encode(pixels_FBC)
         layers = {
-            name: layer.observe(caches.layers[name], front, x)
+            name: layer.observe(caches.layers[name], at, x)
             for name, layer in self.causal_layers().items()
         }
         return dataclasses.replace(caches, layers=layers)

@@ -1,7 +1,7 @@
 """A run is a folder: settings, checkpoints, tables, pictures, lock."""
 
-from pixelcnn_jax.runs.checkpoints import Which
+from pixelcnn_jax.runs.checkpoints import Items, Which
 from pixelcnn_jax.runs.run import Run, load
 from pixelcnn_jax.runs.tables import Row
 
-__all__ = ["Row", "Run", "Which", "load"]
+__all__ = ["Items", "Row", "Run", "Which", "load"]

@@ -13,7 +13,7 @@ import shutil
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import jax
 from orbax.checkpoint import v1
@@ -26,6 +26,9 @@ from pixelcnn_jax.runs import manifests
 from pixelcnn_jax.runs.manifests import MANIFEST
 
 ocp: Any = v1  # Any: its annotations do not hold for trees of abstract arrays
+
+Items: TypeAlias = dict[str, Any]
+"""Pytrees by name; Any, since each item has its own structure."""
 
 Which = Literal["best", "latest"]
 
@@ -108,7 +111,7 @@ class Checkpoints:
 
     def restore(
         self, step: int, items: Mapping[str, object], model: PixelModel
-    ) -> dict[str, Any]:
+    ) -> Items:
         """Some items of a checkpoint, once its files have passed their checksums.
 
         Args:
@@ -130,7 +133,7 @@ class Checkpoints:
 
     def _restore_old(
         self, step: int, items: Mapping[str, object], model: PixelModel
-    ) -> dict[str, Any]:
+    ) -> Items:
         """Parameters, Adam's moments and the EMA weights are all stored alike."""
         new_names, old = to_params(model)[1].keys(), legacy.old_shapes(model)
 
@@ -149,7 +152,7 @@ class Checkpoints:
             is_leaf=is_old,
         )
 
-    def _read(self, step: int, items: Mapping[str, object]) -> dict[str, Any]:
+    def _read(self, step: int, items: Mapping[str, object]) -> Items:
         sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
         abstract = jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),

@@ -3,7 +3,6 @@
 import contextlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import filelock
 from flax import nnx
@@ -15,7 +14,7 @@ from pixelcnn_jax.models import build_model
 from pixelcnn_jax.models.base import PixelModel
 from pixelcnn_jax.params import from_params, to_params
 from pixelcnn_jax.runs import tables
-from pixelcnn_jax.runs.checkpoints import Checkpoints, Which
+from pixelcnn_jax.runs.checkpoints import Checkpoints, Items, Which
 from pixelcnn_jax.runs.tables import Row
 
 CONFIG = "config.json"
@@ -94,7 +93,7 @@ class Run:
 
     def restore(
         self, which: Which, items: Mapping[str, object], model: PixelModel
-    ) -> dict[str, Any]:
+    ) -> Items:
         """Some items of a checkpoint; see `Checkpoints.restore`.
 
         A training beside may drop the checkpoint meanwhile; then the next is taken.

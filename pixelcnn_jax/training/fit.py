@@ -49,10 +49,11 @@ def fit(
         UserError: the images or labels are not what the model takes, the folder can't
             be used, or the likelihood does not stay finite.
     """
-    if validation is None:
-        validation = np.zeros((0, *np.shape(_array(train))[1:]), np.uint8)
     images = _image_set(train, labels)
-    held_out = _image_set(validation, validation_labels)
+    if validation is None:
+        held_out = images.first(0)
+    else:
+        held_out = _image_set(validation, validation_labels)
     if workdir is None:
         return learn(config, images, held_out, InMemory())
     source = DataConfig(ARRAYS, validation_images=len(held_out))
@@ -93,7 +94,3 @@ def _image_set(images: Images, labels: Labels | None) -> ImageSet:
         return images
     classes = None if labels is None else np.asarray(labels)
     return ImageSet(np.asarray(images), classes)
-
-
-def _array(images: Images) -> np.ndarray | jax.Array:
-    return images.images if isinstance(images, ImageSet) else images

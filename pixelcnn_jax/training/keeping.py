@@ -2,11 +2,11 @@
 
 import contextlib
 import time
-from typing import Any, Protocol
+from typing import Protocol
 
 from pixelcnn_jax.config import Config
 from pixelcnn_jax.models.base import PixelModel
-from pixelcnn_jax.runs import Row, Run, tables
+from pixelcnn_jax.runs import Items, Row, Run, tables
 from pixelcnn_jax.training.reports import Report, Result, folder_reports
 from pixelcnn_jax.training.stopping import StopRequest
 from pixelcnn_jax.training.update import TrainState
@@ -143,7 +143,7 @@ def to_items(state: TrainState) -> dict[str, object]:
     return {"params": state.eval_params, "training": training}
 
 
-def from_items(items: dict[str, Any]) -> TrainState:
+def from_items(items: Items) -> TrainState:
     """The state that `to_items` took apart."""
     training = dict(items["training"])
     if "weights" not in training:

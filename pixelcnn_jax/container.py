@@ -6,7 +6,7 @@
 * Fingerprints of the model and of its weights, a checksum of the images.
 * The coder's words, 32 bits each, little-endian.
 
-It is small: a hundred digits take two kilobytes.
+Every byte counts: a hundred digits take little more than a kilobyte.
 """
 
 import hashlib

@@ -138,7 +138,7 @@ def test_labels_that_name_no_class_are_refused(text: str):
     ("arguments", "message"),
     [
         (["--num-images", "0"], "--num-images must be at least 1, got 0"),
-        (["--batch-size", "0"], "--batch-size must be at least 1, got 0"),
+        (["--batch-size", "0"], "--batch-size must be an integer of at least 1"),
         (["--seed", "-1"], "--seed must be at least 0 and below 2**32, got -1"),
         (["--labels", "3"], "--labels need a model with classes, got 3"),
         (["--output", "x.jpg"], "--output must end in .png, .npy or .npz, got x.jpg"),
@@ -300,10 +300,8 @@ def test_an_unknown_command_is_refused(capsys, monkeypatch):
         main.main()
     assert end.value.code == 2
     line = capsys.readouterr().err
-    assert (
-        "one of train, sample, evaluate, compress, decompress, got trian" in line
-        and line.count("\n") == 1
-    )
+    assert f"one of {', '.join(COMMANDS)}, got trian" in line
+    assert line.count("\n") == 1
 
 
 @pytest.mark.parametrize(

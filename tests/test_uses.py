@@ -18,6 +18,7 @@ from tests.test_command_lines import refused
 
 def run_of(folder: Path, model: pj.PixelModel) -> Path:
     """A run's folder that holds this model, of the digits."""
+    folder.mkdir(exist_ok=True)
     run = Run(folder)
     config = pj.Config(
         workdir=str(folder),

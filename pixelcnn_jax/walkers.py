@@ -1,13 +1,13 @@
 """What a walk asks at each position: a model's steps, or its image pass."""
 
-from typing import Any, Protocol, TypeAlias, cast
+from typing import Any, Protocol, TypeAlias
 
 import jax
 import jax.numpy as jnp
 
 from pixelcnn_jax.config import ModelConfig
 from pixelcnn_jax.distributions import Distribution
-from pixelcnn_jax.layers import At, Front, Row, Spec
+from pixelcnn_jax.layers import At, Row, Spec
 from pixelcnn_jax.models.base import PixelModel
 
 WalkerState: TypeAlias = Any
@@ -31,11 +31,11 @@ class Walker(Protocol):
     def start_row(self, caches: WalkerState, row: jax.Array) -> WalkerState: ...
 
     def step(
-        self, caches: WalkerState, front: Front, pixels_FBC: jax.Array
+        self, caches: WalkerState, at: At, pixels_FBC: jax.Array
     ) -> tuple[jax.Array, WalkerState]: ...
 
     def observe(
-        self, caches: WalkerState, front: Front, pixels_FBC: jax.Array
+        self, caches: WalkerState, at: At, pixels_FBC: jax.Array
     ) -> WalkerState: ...
 
 
@@ -60,19 +60,19 @@ class WholeImages:
         return caches
 
     def step(
-        self, caches: WalkerState, front: Front, pixels_FBC: jax.Array
+        self, caches: WalkerState, at: At, pixels_FBC: jax.Array
     ) -> tuple[jax.Array, WalkerState]:
-        images, labels = self.observe(caches, front, pixels_FBC)
+        images, labels = self.observe(caches, at, pixels_FBC)
         outputs = self._model(images, labels)
-        here = outputs[:, *_places(front)]
+        here = outputs[:, *_places(at)]
         return jnp.moveaxis(here, 1, 0), (images, labels)
 
     def observe(
-        self, caches: WalkerState, front: Front, pixels_FBC: jax.Array
+        self, caches: WalkerState, at: At, pixels_FBC: jax.Array
     ) -> WalkerState:
         images, labels = caches
         pixels_BFC = jnp.moveaxis(pixels_FBC, 0, 1)
-        return images.at[:, *_places(front)].set(pixels_BFC), labels
+        return images.at[:, *_places(at)].set(pixels_BFC), labels
 
 
 def _places(at: At) -> tuple[jax.Array, ...]:
@@ -88,7 +88,7 @@ def fill_row(
     All its positions go through the network side by side. To be called for one row
     after the other from the top.
     """
-    at = cast(Front, Row(row))  # a model steps at a whole row as well
+    at = Row(row)
     caches = walker.start_row(caches, row)
     # Unlike a front, a row reads pixels of its own: those left of each position.
     caches = walker.observe(caches, at, pixels_WBC)

@@ -144,7 +144,10 @@ class GatedPixelCNNConfig(ModelConfig):
 
 @dataclasses.dataclass(frozen=True)
 class PixelCNNPPConfig(ModelConfig):
-    """PixelCNN++: two streams through several resolutions; the paper's by default."""
+    """PixelCNN++: two streams through several resolutions.
+
+    The defaults are those of the authors' code.
+    """
 
     kind: ClassVar[str] = "pixelcnn_pp"
 

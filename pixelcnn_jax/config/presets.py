@@ -3,7 +3,11 @@
 import difflib
 from dataclasses import replace
 
-from pixelcnn_jax.config.models import GatedPixelCNNConfig, PixelCNNConfig
+from pixelcnn_jax.config.models import (
+    GatedPixelCNNConfig,
+    PixelCNNConfig,
+    PixelCNNPPConfig,
+)
 from pixelcnn_jax.config.settings import Config, DataConfig, TrainingConfig
 from pixelcnn_jax.errors import UserError
 
@@ -118,6 +122,39 @@ PRESETS: dict[str, tuple[str, Config]] = {
                 batch_size=64,
                 learning_rate=4e-4,
                 warmup_steps=1000,
+                ema_decay=0.9995,
+            ),
+        ),
+    ),
+    "fashion-mnist-pp": (
+        "the book's next section: Fashion-MNIST at 32x32, 256 levels, with a small"
+        " PixelCNN++",
+        Config(
+            workdir="runs/fashion-mnist-pp",
+            model=PixelCNNPPConfig(
+                channels=1,
+                filters=32,
+                num_resnets=1,
+                resolutions=2,
+                num_mixtures=5,
+                dropout=0.3,
+            ),
+            data=DataConfig(source="fashion_mnist", validation_images=5000),
+            training=TrainingConfig(epochs=10, learning_rate=1e-3),
+        ),
+    ),
+    "cifar10-pp": (
+        "CIFAR-10 with PixelCNN++ as in the paper; for GPUs, for days",
+        Config(
+            workdir="runs/cifar10-pp",
+            model=PixelCNNPPConfig(filters=192, dropout=0.5),
+            data=DataConfig(source="cifar10", validation_images=5000),
+            training=TrainingConfig(
+                epochs=5000,
+                learning_rate=1e-3,
+                learning_rate_decay=0.999995,
+                beta1=0.95,
+                beta2=0.9995,
                 ema_decay=0.9995,
             ),
         ),

@@ -65,7 +65,7 @@ FAMILY = {
 }
 """Small models by name."""
 
-FAST = ("book", "book-wide", "book-colour", "gated", "gated-mixture", "pp")
+FAST = ("book-wide", "book-colour", "gated-mixture", "pp")
 """Those on which every change is tried; the others are marked slow."""
 
 each_model = pytest.mark.parametrize(

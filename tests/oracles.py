@@ -23,8 +23,9 @@ def itself(height: int, width: int, channels: int = 1) -> np.ndarray:
 def moved(seen: np.ndarray, row: int, column: int) -> np.ndarray:
     """What the position at this offset from each sees; nothing outside the image."""
     height, width = seen.shape[:2]
-    padded = np.pad(seen, [(height, height), (width, width)] + [(0, 0)] * 4)
-    top, left = height + row, width + column
+    pads = (abs(row), abs(row)), (abs(column), abs(column))
+    padded = np.pad(seen, [*pads, *[(0, 0)] * 4])
+    top, left = abs(row) + row, abs(column) + column
     return padded[top : top + height, left : left + width]
 
 

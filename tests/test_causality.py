@@ -44,10 +44,11 @@ def test_no_pixel_sees_itself_or_later_ones(name: str):
     assert seen.any()
 
 
-@pytest.mark.parametrize("name", [n for n in FAMILY if FAMILY[n].field])
+@each_model
 def test_exactly_the_receptive_field_is_seen(name: str):
     model, field = member(name), FAMILY[name].field
-    assert field is not None
+    if field is None:
+        pytest.skip("the registry has no oracle of what this model sees")
     assert (receptive_field(model) == field(model.config)).all()
 
 

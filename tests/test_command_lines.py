@@ -323,6 +323,7 @@ def test_a_stopped_command_ends_with_its_signal(error, status: int, capsys):
     assert ("(saved at step 3); the same command goes on" in shown) == bool(error.args)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_output_costs_no_training(tmp_path: Path):
     command = [sys.executable, "train.py", *TINY, "--workdir", str(tmp_path / "run")]

@@ -57,6 +57,7 @@ def test_a_softmax_over_colours_is_refused():
         pj.PixelCNNPPConfig(distribution="categorical")
 
 
+@pytest.mark.slow
 def test_calibration_gives_each_layer_its_mean_and_deviation():
     model = nnx.clone(pj.build_model(pj.PixelCNNPPConfig.tiny(filters=8)))
     assert model.needs_calibration

@@ -88,7 +88,7 @@ def assert_all_methods_draw_at(model, size: tuple[int, int]) -> None:
         assert_same_images(model, drawn[0][0], images)
         expected = pj.pixel_log_prob(model, images, labels)
         assert log_prob.dtype == jnp.float32
-        np.testing.assert_allclose(log_prob, expected, atol=1e-4)
+        np.testing.assert_allclose(log_prob, expected, rtol=2e-4, atol=1e-4)
 
 
 @each_model
@@ -368,7 +368,7 @@ def test_keys_of_other_implementations_keep_the_promise(implementation: str):
 
 @each_method
 def test_works_without_jit(method: sampling.Method):
-    model = tiny_model(height=2, width=3)
+    model = tiny_model(height=2, width=2)
     expected = pj.sample(model, KEY, 2, method=method)
     with jax.disable_jit():
         keys_B = drawing.image_keys(KEY, jnp.arange(2))

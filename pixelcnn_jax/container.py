@@ -18,6 +18,7 @@ import numpy as np
 from pixelcnn_jax.errors import require
 
 MAGIC = b"PXL1"
+# Mix-ups are accidents, not attacks: a few bytes miss one in 2**32 or 2**48.
 MODEL, WEIGHTS, IMAGES = 4, 6, 6
 """Bytes of each fingerprint."""
 

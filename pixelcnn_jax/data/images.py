@@ -54,6 +54,8 @@ def quantize(images: np.ndarray, levels: int, source_levels: int = 256) -> np.nd
     """
     dtype = np.uint8 if levels <= 256 else np.uint16
     if np.issubdtype(images.dtype, np.integer):
+        # In wide integers: a product of two bytes does not fit in one, and is exact
+        # here.
         return (images.astype(np.int64) * levels // source_levels).astype(dtype)
     return np.floor(images.astype(np.float64) * levels / source_levels).astype(dtype)
 

@@ -11,5 +11,6 @@ def require_answer(url: str) -> None:
     """
     import requests
 
+    # Streamed: the headers are enough, and the content stays where it is.
     with requests.get(url, timeout=5, stream=True) as response:
         response.raise_for_status()

@@ -144,6 +144,7 @@ class DiscretizedLogisticMixture:
 
         rows = outputs.reshape(*outputs.shape[:-1], -1, self.num_mixtures)
         chosen = jnp.argmax(rows[..., 0, :] + temperature * gumbel, axis=-1)
+        # Only the chosen component takes part in the draw.
         row = jnp.take_along_axis(rows, chosen[..., None, None], axis=-1)[..., 0]
         component = self._components(list(jnp.moveaxis(row, -1, 0)))
 
@@ -153,6 +154,8 @@ class DiscretizedLogisticMixture:
             scale = jnp.exp(jnp.minimum(component.log_scales[c], MAX_LOG_SCALE_DRAWN))
             noise = temperature * logistic[..., c] * scale
             value = component.mean(c, positions) + noise
+            # The inverse of `_position`, rounded; what lies outside belongs to the edge
+            # bins.
             level = jnp.clip(
                 jnp.round((value + (self.levels - 1)) / 2), 0, self.levels - 1
             )
@@ -172,6 +175,8 @@ class DiscretizedLogisticMixture:
 
     def _components(self, rows: Sequence[jax.Array]) -> Components:
         c = self.channels
+        # From x to half-widths of a bin, 1 / (V - 1): tanh'ed coefficients have no
+        # unit.
         shift = math.log(self.levels - 1)
         return Components(
             rows[0],
@@ -224,6 +229,7 @@ class DiscretizedLogisticMixture:
     def _noise(self, pixel_key: jax.Array) -> tuple[jax.Array, jax.Array]:
         """A pixel's Gumbel noise ``[M]`` and logistic noise ``[C]``."""
         fold = jax.vmap(jax.random.fold_in, in_axes=(None, 0))
+        # A key for each number, so that a channel's noise does not depend on M.
         keys = fold(pixel_key, jnp.arange(1 + self.channels))
         gumbel = jax.random.gumbel(keys[0], (self.num_mixtures,))
         return gumbel, jax.vmap(jax.random.logistic)(keys[1:])

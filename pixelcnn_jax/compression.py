@@ -206,7 +206,6 @@ def environment() -> str:
 def fingerprints(model: PixelModel) -> tuple[bytes, bytes]:
     """Of the model's kind and settings, and of its weights."""
     leaves = jax.tree.leaves(nnx.split(model)[1])
-    # In the order of the leaves, which the settings fix.
     weights = b"".join(np.asarray(leaf).tobytes() for leaf in leaves)
     settings = f"{type(model).__name__} {model.config}"
     return fingerprint(settings.encode(), MODEL), fingerprint(weights, WEIGHTS)

@@ -75,14 +75,12 @@ class Drawer:
         job = Job(num_images, -(-num_images // (share * num_devices)), share, way)
         inputs = (keys.as_threefry(require_key(key)), temperature, given)
         if mesh is not None:
-            # Arrays that are committed to one device can't enter a program over
-            # several.
+            # Arrays committed to one device can't enter a program over several.
             inputs = jax.device_put(inputs, replicated(mesh))
         drawn = run(self._graph, job, mesh, self.params.on(mesh), *inputs)
         if mesh is None:
             return drawn
-        # Back to where the weights are, so that the result mixes with the caller's
-        # arrays.
+        # Back to the weights' device, so that results mix with the caller's arrays.
         home = jnp.asarray(jax.tree.leaves(self.params.tree)[0]).sharding
         return jax.device_put(drawn, home)
 
@@ -128,8 +126,7 @@ def run(
     """Draw all batches of a job."""
     num_devices = 1 if mesh is None else mesh.size
     shape = (job.num_batches, num_devices * job.batch_size)
-    # An image's key comes from its index in the job, so it does not depend on batch or
-    # device.
+    # An image's key comes from its index in the job, whatever its batch or device.
     index = jnp.arange(math.prod(shape)).reshape(shape)
 
     def in_batches(x: jax.Array) -> jax.Array:

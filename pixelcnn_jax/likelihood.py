@@ -202,7 +202,6 @@ def _in_batches(
     batch_size = min(batch_size, len(images))
     mesh = placed.mesh(batch_size)
     if mesh is not None:
-        # Every device needs as many images.
         batch_size = -(-batch_size // mesh.size) * mesh.size
     for start in range(0, len(images), batch_size):
         part = slice(start, start + batch_size)

@@ -125,8 +125,7 @@ def kernel_mask(
     if CENTRE in taps:
         sees = channel_of_feature(in_features, num_channels)[:, None]
         own = channel_of_feature(out_features, num_channels, parts)[None, :]
-        # Earlier positions are known with all their channels; only the centre has an
-        # order.
+        # Earlier positions are known with all their channels; order is the centre's.
         mask[taps.index(CENTRE)] = sees < own if mask_type == "A" else sees <= own
     return mask
 

@@ -59,8 +59,7 @@ class Order:
         begun_F = jnp.maximum(lowest - jnp.arange(self.front_size), 0)
         columns_F = step - begun_F * self.lag
         inside_F = columns_F < self.width
-        # Rows that have ended stay at their last position, so that every index is
-        # valid.
+        # Rows that have ended stay at their last position: every index is valid.
         columns_F = jnp.minimum(columns_F, self.width - 1)
         return Front(self.first_row + begun_F, columns_F), inside_F
 

@@ -1,4 +1,4 @@
-"""Image sets of the TensorFlow Datasets catalogue, without TensorFlow where possible.
+"""Image sets of the TensorFlow Datasets catalogue, without TensorFlow if possible.
 
 The MNIST-like sets are four files that NumPy reads (see `idx`). A set that is prepared
 on disk as ``array_record`` is read without TensorFlow too. Only preparing another set,

@@ -151,7 +151,7 @@ def _download(
                 url_infos=builder.url_infos,
                 force_checksums_validation=True,
             )
-            # One by one: where one fails, no other is still writing.
+            # One by one: if one fails, no other is still writing.
             downloaded = {file: manager.download(urls[file]) for file in FILES}
             for file, path in downloaded.items():
                 shutil.move(path, where / file)

@@ -2,7 +2,7 @@
 
 
 def require_answer(url: str) -> None:
-    """Raise within seconds where ``url`` cannot be had.
+    """Raise within seconds if ``url`` cannot be had.
 
     TensorFlow Datasets tries for minutes before it gives up.
 

@@ -144,7 +144,6 @@ class DiscretizedLogisticMixture:
 
         rows = outputs.reshape(*outputs.shape[:-1], -1, self.num_mixtures)
         chosen = jnp.argmax(rows[..., 0, :] + temperature * gumbel, axis=-1)
-        # Only the chosen component takes part in the draw.
         row = jnp.take_along_axis(rows, chosen[..., None, None], axis=-1)[..., 0]
         component = self._components(list(jnp.moveaxis(row, -1, 0)))
 
@@ -154,8 +153,7 @@ class DiscretizedLogisticMixture:
             scale = jnp.exp(jnp.minimum(component.log_scales[c], MAX_LOG_SCALE_DRAWN))
             noise = temperature * logistic[..., c] * scale
             value = component.mean(c, positions) + noise
-            # The inverse of `_position`, rounded; what lies outside belongs to the edge
-            # bins.
+            # The inverse of `_position`; what lies outside belongs to the edge bins.
             level = jnp.clip(
                 jnp.round((value + (self.levels - 1)) / 2), 0, self.levels - 1
             )
@@ -175,8 +173,7 @@ class DiscretizedLogisticMixture:
 
     def _components(self, rows: Sequence[jax.Array]) -> Components:
         c = self.channels
-        # From x to half-widths of a bin, 1 / (V - 1): tanh'ed coefficients have no
-        # unit.
+        # From x to half-widths of a bin, 1 / (V - 1); the coefficients have no unit.
         shift = math.log(self.levels - 1)
         return Components(
             rows[0],

@@ -134,8 +134,7 @@ class CausalLayer(nnx.Module, Generic[X, C]):
     @property
     def lag(self) -> int | None:
         """Columns a row must stay behind the row above; None: rows can't overlap."""
-        # The least that a wavefront can have: right for layers that read no other
-        # position.
+        # The least a wavefront can have: right for layers that read no neighbours.
         return 1
 
 

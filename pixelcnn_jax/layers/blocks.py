@@ -112,8 +112,7 @@ class GatedLayer(nnx.Module):
         self.down = unordered(in_features, doubled, taps, mask_type)
         self.vertical_condition = ClassBias(num_classes, doubled)
         self.link = unordered(doubled, doubled, square(1))
-        # Values and gates are split apart later, so each half has groups of all
-        # channels.
+        # Values and gates are split later, so each half has groups of all channels.
         self.right = conv(in_features, doubled, left(kernel_size), mask_type, parts=2)
         self.horizontal_condition = ClassBias(num_classes, doubled)
         self.out = None if last else conv(features, features, square(1))

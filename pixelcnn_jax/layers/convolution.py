@@ -60,8 +60,7 @@ class CausalConv(CausalLayer[jax.Array, jax.Array | tuple[()]]):
     ):
         self.in_features = in_features
         self.out_features = out_features
-        # A tap that no output sees gets no weight, no product and no place in the
-        # cache.
+        # A tap that no output sees gets no weight, no product, no place in a cache.
         self.taps = live_taps(taps, mask_type, num_channels)
         self.mask_type: MaskType = mask_type
         self.num_channels = num_channels
@@ -81,8 +80,7 @@ class CausalConv(CausalLayer[jax.Array, jax.Array | tuple[()]]):
     @property
     def mask(self) -> np.ndarray:
         """float32 ``[T, C, D]``, see `masks.kernel_mask`."""
-        # Not stored: an array among the attributes would be a leaf, and leaves are
-        # parameters.
+        # Not stored: an array as attribute would be a leaf, and leaves are parameters.
         return kernel_mask(
             self.taps,
             self.mask_type,
@@ -171,8 +169,7 @@ class CausalConv(CausalLayer[jax.Array, jax.Array | tuple[()]]):
             seen = self.ring.read(cache, at, earlier)
             own = [x] if CENTRE in self.taps else []
             return self._weigh(seen + own, at), cache
-        # Before reading: the centre, and the taps within a row, see inputs of this
-        # step.
+        # Before reading: the centre, and taps within a row, see inputs of this step.
         cache = self.ring.write(cache, at, x)
         return self._weigh(self.ring.read(cache, at, self.taps), at), cache
 

@@ -103,8 +103,7 @@ class ImagePass:
             return jax.random.bits(key, shape, jnp.uint16) < kept
 
         kept_CBHW = jax.vmap(keep, out_axes=1)(self._keys_B)
-        # Divided by the share that is really kept, not by 1 - rate: so the mean is
-        # exact.
+        # Divided by the share really kept, not by 1 - rate, so the mean is exact.
         return jnp.where(kept_CBHW, x * (2**16 / kept), 0)
 
 

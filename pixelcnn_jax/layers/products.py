@@ -39,8 +39,7 @@ def weigh_maps(x_KBHW: jax.Array, kernel_TCD: jax.Array, dtype: DTypeLike) -> ja
 
     One product with the positions along the last axis of both operands.
     """
-    # The kernel stands on the left, so that maps come out with the features first
-    # again.
+    # The kernel on the left, so that maps come out with the features first again.
     kernel_KD = kernel_TCD.reshape(-1, kernel_TCD.shape[-1])
     return _unflat(_product(kernel_KD.T, _flat(x_KBHW), dtype), x_KBHW)
 
@@ -62,8 +61,7 @@ def _unflat(y: jax.Array, like: jax.Array) -> jax.Array:
 
 
 def _product(a: jax.Array, b: jax.Array, dtype: DTypeLike) -> jax.Array:
-    # Without the preferred type, sums of bfloat16 products would be rounded to
-    # bfloat16.
+    # Without the preferred type, sums of bfloat16 products would be bfloat16.
     return lax.dot(a.astype(dtype), b.astype(dtype), preferred_element_type=jnp.float32)
 
 
@@ -132,7 +130,7 @@ def convolve_reverse(
 def _convolve_forward(
     taps: Taps, dtype: DTypeLike, x_CBHW: jax.Array, kernel_TCD: jax.Array
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    # Keeps the input, not the gathered taps, which are as many times as large.
+    # Keeps the input, not the gathered taps: they are larger by the number of taps.
     return convolve_reverse(taps, dtype, x_CBHW, kernel_TCD), (x_CBHW, kernel_TCD)
 
 

@@ -43,8 +43,7 @@ class Shrink(NormedConv):
         return jnp.asarray(y) + self._bias_of_maps(x)
 
     def _gathered(self, x: jax.Array) -> jax.Array:
-        # Taps are offsets on the finer grid: shifted there first, thinned out
-        # afterwards.
+        # Taps are offsets on the finer grid: first shifted there, then thinned out.
         taps = [tap[:, :, ::STRIDE, ::STRIDE] for tap in shift(x, self.taps)]
         return gather(taps, 0, self.dtype)
 

@@ -173,8 +173,7 @@ class PixelModel(nnx.Module):
             for name, layer in self.causal_layers().items()
         }
         caches = ModelCaches(layers, (), spec.batch_size, spec.width)
-        # Loops carry the caches, so `above` has its final structure before the first
-        # row.
+        # Loops carry the caches, so `above` has its final structure from the start.
         above = jax.eval_shape(lambda: self.start_row(caches, jnp.int32(0)).above)
         empty = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), above)
         return dataclasses.replace(caches, above=empty)
@@ -205,8 +204,7 @@ class PixelModel(nnx.Module):
         """
         apply = self._cached_pass(caches, at)
         x = self.encode(pixels_FBC)
-        # No conditions: `init_caches` has put what the layers need of them into their
-        # caches.
+        # No conditions: `init_caches` has put what layers need of them in their caches.
         raw = self.network(x, caches.above, NO_CONDITIONS, apply)
         outputs = self.distribution.outputs(raw, apply.features)
         return outputs, dataclasses.replace(caches, layers=apply.caches)

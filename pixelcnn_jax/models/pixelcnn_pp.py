@@ -72,8 +72,7 @@ class Resolution(nnx.Module):
                 Grow, filters, filters, scale=2 * scale, dtype=config.dtype, rngs=rngs
             )
             self.shrink_v, self.shrink_h = shrink(ROWS_ABOVE), shrink(SO_FAR)
-            # The vertical stream knows only rows above, so it may look at the cell to
-            # the right.
+            # The vertical stream knows only rows above, so it may look to the right.
             self.grow_v, self.grow_h = grow(Grow.taps_of(3)), grow(Grow.taps_of(2))
 
 

@@ -137,8 +137,7 @@ class Run:
     def _lock(self) -> filelock.BaseFileLock:
         try:
             (self.path / "samples").mkdir(parents=True, exist_ok=True)
-            # A lock of the operating system's: it ends with its process, however that
-            # ends.
+            # The operating system's lock: it ends with its process, in whatever way.
             lock = filelock.FileLock(self.path / "lock")
             lock.acquire(blocking=False)
         except filelock.Timeout as error:

@@ -32,8 +32,7 @@ def calibrated(model: PixelModel, config: Config, images: ImageSet) -> PixelMode
 
     @jax.jit
     def calibrate(params: Params) -> Params:
-        # A model of the trace's own: it is changed in place, and no tracer may stay
-        # behind.
+        # A model of the trace's own: changed in place, and no tracer stays behind.
         fresh = from_params(graph, params)
         levels = batch.levels(TRAIN_SEED)
         fresh.calibrate(levels, batch.labels, dropout_keys=dropout_keys)

@@ -113,7 +113,7 @@ class InFolder:
 
     def on_the_way(self, state: TrainState) -> None:
         if self._stop.asked or time.monotonic() - self._saved > CHECKPOINT_SECONDS:
-            # Not validated, so it is never preferred to an epoch's as the best.
+            # Not validated, so it is never the best while there is one that was.
             self._save(state, None)
             self._stop.obey(f"saved at step {int(state.step)}")
 

@@ -68,7 +68,7 @@ def learn(
     if int(state.step) > 0:
         console.say(f"going on with {config.workdir} from step {int(state.step)}")
     else:
-        # Only where a run begins: later weights are not to be scaled anew.
+        # Only if a run begins: weights that have learnt are not to be scaled anew.
         state = trainer.init(calibrated(model, config, images))
     with keeper, contextlib.closing(console):
         rows = keeper.begin(state)

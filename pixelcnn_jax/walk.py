@@ -120,8 +120,7 @@ def _visitor(
         canvas, numbers, caches = state
         old = _take(canvas, position_F)
         pixels, number = old, jnp.zeros(old.shape[:2], jnp.float32)
-        # A Python loop, since distributions slice a pixel's channels by a static
-        # number.
+        # A Python loop, since distributions slice channels by a static number.
         for s in steps:
             outputs, caches = walker.step(caches, front, pixels)
             chosen = choose(outputs, pixels, front, s)

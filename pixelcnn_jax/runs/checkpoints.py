@@ -88,7 +88,6 @@ class Checkpoints:
             bits_per_dim: on the validation images, if it was measured at this step.
         """
         with _quiet():
-            # Orbax takes only absolute paths.
             ocp.save_checkpointables(
                 self._of(step).resolve(), dict(items), overwrite=True
             )

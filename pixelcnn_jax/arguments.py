@@ -28,6 +28,7 @@ def require_count(name: str, value: object) -> None:
 def require_size(size: object) -> None:
     """Raise unless ``size`` is the height and the width of an image."""
     require(
+        # Below 2**15 each, so that a position row * W + column fits in 32 bits.
         isinstance(size, tuple)
         and len(size) == 2
         and all(_is_integer(x) and 1 <= x < 2**15 for x in size),
@@ -37,6 +38,7 @@ def require_size(size: object) -> None:
 
 
 def _is_integer(value: object) -> bool:
+    # To Python, True is an integer.
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 

@@ -96,6 +96,7 @@ def complete(
     require_count("num_completions", num_completions)
     known = _checked_known(model, images, known)
     shown = _blank_unknown(images, known)
+    # Only what is shown: unknown pixels may hold anything.
     model.check_images(shown)
     num_images, height, width = known.shape
     require_count("the number of images", num_images)
@@ -144,6 +145,7 @@ def _checked_known(model: PixelModel, images: Array, known: Array) -> Array:
 def _blank_unknown(images: Array, known: Array) -> Array:
     """The images with zeros where nothing is known, whatever stood there."""
     traced = isinstance(images, Tracer) or isinstance(known, Tracer)
+    # NumPy if possible: the range of the levels can then be checked.
     over = jnp if traced else np
     return over.where(known[..., None], images, over.zeros((), images.dtype))
 
@@ -152,5 +154,6 @@ def _known_rows(known: Array) -> int:
     """Rows at the top that need no visit: known of all images, and not the last one."""
     if isinstance(known, Tracer):
         return 0
+    # Even if all is known, a walk visits a last row.
     above = np.asarray(known)[:, :-1]
     return int(above.all(axis=(0, 2)).cumprod().sum())

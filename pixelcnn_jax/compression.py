@@ -58,6 +58,8 @@ def compress(model: PixelModel, images: Array, labels: Array | None = None) -> b
     require(images.size > 0, "images to compress must be at least 1, got 0")
     model.check_labels(labels, len(images))
     classes = None if labels is None else np.asarray(labels, np.int32)
+    # A queue, not a stack such as ANS: values must come out in the order they go in, as
+    # each law depends on all earlier values.
     encoder = coder.stream.queue.RangeEncoder()
     law = coder.stream.model.Categorical(perfect=False)
     if classes is not None and model.config.num_classes > 1:
@@ -131,6 +133,8 @@ def _code(
     """Go through all values of all images; `LANES` of them side by side."""
     graph, params = nnx.split(model)
     count, height, width, channels = shape
+    # The decoder finds the same number from the count. Another would be another
+    # program, whose probabilities may be rounded otherwise.
     lanes = min(count, LANES)
     for start in range(0, count, lanes):
         part = slice(start, min(start + lanes, count))
@@ -143,6 +147,7 @@ def _code(
             real = np.asarray(probs_BV)[: part.stop - start]
             values_B = decide(part, step, real)
             if step + 1 < height * width * channels:
+                # Lanes without an image repeat others; nobody reads their laws.
                 probs_BV, state = advance(state, np.resize(values_B, lanes))
 
 

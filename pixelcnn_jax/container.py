@@ -18,6 +18,7 @@ import numpy as np
 from pixelcnn_jax.errors import require
 
 MAGIC = b"PXL1"
+# Mix-ups are accidents, not attacks: a few bytes miss one in 2**32 or 2**48.
 MODEL, WEIGHTS, IMAGES = 4, 6, 6
 """Bytes of each fingerprint."""
 
@@ -79,7 +80,7 @@ class Container(NamedTuple):
 
 
 def _varint(number: int) -> bytes:
-    """Seven bits a byte, the lowest first; the highest bit says that more follow."""
+    """Seven bits per byte, the lowest first; the highest bit says that more follow."""
     low, rest = number & 0x7F, number >> 7
     return bytes([low | 0x80]) + _varint(rest) if rest else bytes([low])
 

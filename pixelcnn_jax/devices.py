@@ -30,6 +30,7 @@ def devices_for(params: object) -> Devices:
     """
     if isinstance(jnp.zeros(()), Tracer):  # whatever is computed now is traced
         return []
+    # Parameters may be NumPy's, which have no device yet.
     home = jnp.asarray(jax.tree.leaves(params)[0]).devices()
     if len(home) > 1:
         return []
@@ -60,6 +61,7 @@ class Placed:
 
     def mesh(self, batch_size: int) -> Mesh | None:
         """As many devices as a batch keeps busy; None if that is one."""
+        # A device without an image would only wait.
         devices = self._devices[:batch_size]
         return data_mesh(devices) if len(devices) > 1 else None
 
@@ -67,6 +69,7 @@ class Placed:
         """The tree on every device of one of the meshes above."""
         if mesh is None:
             return self.tree
+        # Meshes are beginnings of one list of devices, so their size names them.
         if mesh.size not in self._copies:
             self._copies[mesh.size] = jax.device_put(self.tree, replicated(mesh))
         return self._copies[mesh.size]

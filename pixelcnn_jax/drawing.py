@@ -103,6 +103,7 @@ def draw_batch(
     above = None
     if given.images is not None and given.known is not None:
         choose = keep_known(choose, given.images, given.known)
+        # None, not an empty array: then no loop over known rows is compiled.
         above = given.images[:, : way.first_row] if way.first_row else None
     images, log_prob = walk(
         walker,
@@ -132,6 +133,7 @@ def draw_pixels(
     def choose(
         outputs: jax.Array, before_FBC: jax.Array, front: Front, step: int
     ) -> jax.Array:
+        # By position in the image, not by step: so every order draws the same noise.
         keys_FB = pixel_keys(keys_B, front.rows_F * width + front.columns_F)
         return model.distribution.draw(keys_FB, outputs, before_FBC, step, temperature)
 
@@ -152,6 +154,8 @@ def keep_known(choose: Choose, images: jax.Array, known: jax.Array) -> Choose:
     def keep(
         outputs: jax.Array, before_FBC: jax.Array, front: Front, step: int
     ) -> jax.Array:
+        # Drawn even where known: the images of a batch share their steps, and since
+        # noise goes by position, an unused draw shifts nothing.
         drawn_FBC = choose(outputs, before_FBC, front, step)
         given_FBC = images_HWBC[front.rows_F, front.columns_F]
         known_FB = known_HWB[front.rows_F, front.columns_F]

@@ -10,6 +10,7 @@ def write_bytes(path: Path, content: bytes) -> None:
     Raises:
         OSError: it can't be written; what stood there before still does.
     """
+    # Beside the file: only within one file system is a rename atomic.
     scratch = path.with_name(f".{path.name}.tmp")
     try:
         with open(scratch, "wb") as file:

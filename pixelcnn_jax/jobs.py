@@ -69,15 +69,18 @@ class Drawer:
         require_temperature(temperature)
         mesh = self.params.mesh(batch)
         num_devices = 1 if mesh is None else mesh.size
+        # Rounded up: all devices run one program, and what is too much is dropped.
         share = -(-batch // num_devices)
         require_method(way.method)
         job = Job(num_images, -(-num_images // (share * num_devices)), share, way)
         inputs = (keys.as_threefry(require_key(key)), temperature, given)
         if mesh is not None:
+            # Arrays committed to one device can't enter a program over several.
             inputs = jax.device_put(inputs, replicated(mesh))
         drawn = run(self._graph, job, mesh, self.params.on(mesh), *inputs)
         if mesh is None:
             return drawn
+        # Back to the weights' device, so that results mix with the caller's arrays.
         home = jnp.asarray(jax.tree.leaves(self.params.tree)[0]).sharding
         return jax.device_put(drawn, home)
 
@@ -94,6 +97,7 @@ class Graph:
         return self._hash
 
     def __eq__(self, other: object) -> bool:
+        # Identity first: to compare two graphs is slow as well.
         same = self is other
         return same or (isinstance(other, Graph) and self.graph == other.graph)
 
@@ -122,6 +126,7 @@ def run(
     """Draw all batches of a job."""
     num_devices = 1 if mesh is None else mesh.size
     shape = (job.num_batches, num_devices * job.batch_size)
+    # An image's key comes from its index in the job, whatever its batch or device.
     index = jnp.arange(math.prod(shape)).reshape(shape)
 
     def in_batches(x: jax.Array) -> jax.Array:
@@ -139,6 +144,7 @@ def run(
         index: jax.Array,
         given: Given,
     ) -> Drawn:
+        # Folded inside the program, once for all its batches.
         model = nnx.merge(graph.graph, params).folded()
         method = choose_method(model, job.way.method, job.batch_size)
         way = job.way._replace(method=method)
@@ -155,6 +161,8 @@ def run(
 
     if mesh is not None:
         everywhere, batches = PartitionSpec(), PartitionSpec(None, DATA)
+        # Loops begin with constants and go on with values of one device, which the
+        # check of varying axes (vma) does not accept.
         on_device = jax.shard_map(
             on_device,
             mesh=mesh,

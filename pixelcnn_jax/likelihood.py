@@ -159,6 +159,7 @@ def evaluate(
         UserError: there is no image, or as for `log_prob`.
     """
     parts = list(_in_batches(_log_prob, model, images, labels, batch_size))
+    # float64, so that means over many images lose no digits.
     nats = -np.concatenate(parts).astype(np.float64)
     return Evaluation(nats, math.prod(images.shape[1:]))
 
@@ -193,6 +194,7 @@ def _in_batches(
         batch_size >= 1, f"batch_size must be at least 1, got {batch_size}; try 128"
     )
     images = np.asarray(images)
+    # On the host, where the values can be seen, and once for all batches.
     model.check_images(images)
     model.check_labels(labels, len(images))
     graph, params = nnx.split(model)
@@ -203,6 +205,7 @@ def _in_batches(
         batch_size = -(-batch_size // mesh.size) * mesh.size
     for start in range(0, len(images), batch_size):
         part = slice(start, start + batch_size)
+        # Filled up by repeating images, since padding must hold valid levels too.
         batch = np.resize(images[part], (batch_size, *images.shape[1:]))
         classes = None if labels is None else np.resize(labels[part], batch_size)
         if mesh is not None:
@@ -230,6 +233,7 @@ def evaluate_marginal(
     Raises:
         UserError: as for `evaluate`.
     """
+    # A class of weight 0 adds nothing: its pass is saved, and its logarithm undefined.
     classes = [label for label, weight in enumerate(class_weights) if weight > 0]
     joint = [
         math.log(class_weights[label])

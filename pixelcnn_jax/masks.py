@@ -125,6 +125,7 @@ def kernel_mask(
     if CENTRE in taps:
         sees = channel_of_feature(in_features, num_channels)[:, None]
         own = channel_of_feature(out_features, num_channels, parts)[None, :]
+        # Earlier positions are known with all their channels; order is the centre's.
         mask[taps.index(CENTRE)] = sees < own if mask_type == "A" else sees <= own
     return mask
 
@@ -159,5 +160,7 @@ def lag(taps: Taps, *, strict: bool) -> int | None:
     """
     if any(row == 0 and column > 0 for row, column in taps):
         return None
+    # Over -row rows the lag adds up to -row * lag columns, which must cover the tap's
+    # own column, and one more if it must be of an earlier step.
     needs = [-(-(column + strict) // -row) for row, column in taps if row < 0]
     return max(1, *needs) if needs else 1

@@ -32,6 +32,7 @@ class Order:
     @property
     def front_size(self) -> int:
         """Positions of a front: the most rows that a step can visit."""
+        # A row begins every `lag` steps and lasts `width` steps.
         return 1 if self.lag is None else min(self.num_rows, -(-self.width // self.lag))
 
     @property
@@ -39,6 +40,7 @@ class Order:
         """Fronts of a walk."""
         if self.lag is None:
             return self.num_rows * self.width
+        # The last row begins (rows - 1) * lag steps after the first.
         return self.width + (self.num_rows - 1) * self.lag
 
     def front(self, step: jax.Array) -> tuple[Front, jax.Array]:
@@ -52,9 +54,12 @@ class Order:
             return Front(row[None], column[None]), jnp.ones(1, bool)
         # The lowest row that has begun, and those above it.
         lowest = jnp.minimum(step // self.lag, self.num_rows - 1)
+        # If fewer have begun, the first row is repeated. It is in its turn each time,
+        # and draws the same pixel, since noise goes by position.
         begun_F = jnp.maximum(lowest - jnp.arange(self.front_size), 0)
         columns_F = step - begun_F * self.lag
         inside_F = columns_F < self.width
+        # Rows that have ended stay at their last position: every index is valid.
         columns_F = jnp.minimum(columns_F, self.width - 1)
         return Front(self.first_row + begun_F, columns_F), inside_F
 

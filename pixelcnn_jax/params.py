@@ -24,6 +24,7 @@ def from_params(graph: nnx.GraphDef[Model], params: Params) -> Model:
     """The model that `to_params` took apart, with these parameters."""
 
     def path(name: str) -> tuple[str | int, ...]:
+        # Flax's paths have integers for the places in an nnx.List.
         return tuple(int(p) if p.isdecimal() else p for p in name.split("."))
 
     state = {path(name): value for name, value in params.items()}

@@ -63,6 +63,7 @@ def _posterior(
     def given(label: jax.Array) -> jax.Array:
         return image_log_prob(model, images, jnp.full(len(images), label))
 
+    # One class after another: all at once would take K times the memory.
     likelihood_KB = lax.map(given, jnp.arange(len(log_prior)))
     return jax.nn.log_softmax(likelihood_KB.T + log_prior)
 
@@ -75,6 +76,7 @@ def _require_prior(prior: Array, classes: int) -> None:
         return
     values = np.asarray(prior, np.float64)
     require(
+        # Room for shares that were rounded.
         bool((values >= 0).all()) and abs(values.sum() - 1) < 1e-3,
         f"{rule}, got {values.round(4).tolist()}; divide counts by their sum",
     )

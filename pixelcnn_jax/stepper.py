@@ -85,6 +85,7 @@ class Stepper:
         spec = Spec(self._batch_size, self.height, self.width, conditions=conditions)
         caches = self._model.init_caches(spec)
         origin = Front(jnp.zeros(1, jnp.int32), jnp.zeros(1, jnp.int32))
+        # States are carried by loops, so they have their final shapes from the start.
         shapes = jax.eval_shape(self._model.step, caches, origin, pixel[None])
         outputs = jnp.zeros(shapes[0].shape, shapes[0].dtype)
         return StepperState(jnp.int32(0), pixel, outputs, caches)
@@ -99,6 +100,7 @@ class Stepper:
         channel = state.index % self.channels
         state = self._with_outputs(state, channel)
         conditional = self._model.distribution.conditional
+        # The channel is a traced number, and `conditional` takes a static one.
         laws = [
             partial(conditional, state.outputs[0], state.pixel, c)
             for c in range(self.channels)
@@ -119,6 +121,7 @@ class Stepper:
             return dataclasses.replace(state, outputs=outputs, caches=caches)
 
         if self._model.has_vertical_stack:
+            # Once per row, when all rows above are known.
             begins = first & (front.columns_F[0] == 0)
             caches = lax.cond(begins, start_row, lambda x: x, state.caches)
             state = dataclasses.replace(state, caches=caches)
@@ -147,6 +150,8 @@ class Stepper:
         channel = state.index % self.channels
         pixel = state.pixel.at[:, channel].set(jnp.asarray(values, jnp.int32))
         front = self._front(state)
+        # Caches take whole pixels only. The next one begins with zeros, so that what a
+        # step reads beyond the known channels is the same for coder and decoder.
         caches, pixel = lax.cond(
             channel == self.channels - 1,
             lambda caches: (

@@ -78,6 +78,7 @@ def walk(
     spec = Spec(batch_size, order.height, order.width, order.front_size, conditions)
     positions = order.height * order.width
     state = Walked(
+        # Positions first: what a step reads and writes is one contiguous piece.
         jnp.zeros((positions, batch_size, walker.config.channels), jnp.int32),
         jnp.zeros((positions, batch_size), jnp.float32),
         walker.init_caches(spec),
@@ -89,9 +90,12 @@ def walk(
     def visit_row(row: jax.Array, state: Walked) -> Walked:
         row = jnp.asarray(row)
         state = state._replace(caches=walker.start_row(state.caches, row))
+        # Steps are counted from the first row that is visited.
         first = (row - order.first_row) * order.width
         return lax.fori_loop(0, order.width, lambda c, s: visit(first + c, s), state)
 
+    # With a vertical stack the loop is nested, so that the stack runs once per row
+    # without a condition at every pixel.
     if not walker.has_vertical_stack:
         state = lax.fori_loop(0, order.num_steps, visit, state)
     elif order.lag is None:
@@ -116,12 +120,16 @@ def _visitor(
         canvas, numbers, caches = state
         old = _take(canvas, position_F)
         pixels, number = old, jnp.zeros(old.shape[:2], jnp.float32)
+        # A Python loop, since distributions slice channels by a static number.
         for s in steps:
             outputs, caches = walker.step(caches, front, pixels)
             chosen = choose(outputs, pixels, front, s)
+            # Positions out of their turn keep their pixel. They are stepped through
+            # again with the same context, which leaves their caches as they were.
             pixels = jnp.where(in_turn_F[:, None, None], chosen, old)
             if record is not None:
                 number = number + record(outputs, pixels, s)
+        # Once all channels are drawn: first layers read whole earlier pixels.
         caches = walker.observe(caches, front, pixels)
         if record is not None:
             kept = _take(numbers, position_F)
@@ -150,6 +158,7 @@ def _fill(
         canvas = lax.dynamic_update_slice_in_dim(state.canvas, pixels_WBC, first, 0)
         numbers = state.record
         if record is not None:
+            # All channels are known, so one pass has the outputs of every step.
             parts = [record(outputs, pixels_WBC, s) for s in steps]
             number_WB = jnp.stack(parts).sum(0)
             numbers = lax.dynamic_update_slice_in_dim(numbers, number_WB, first, 0)

@@ -45,6 +45,7 @@ class WholeImages:
     Its only memory is the image so far. It is the reference for all other ways.
     """
 
+    # The image pass runs both stacks of a model, so a row has nothing to prepare.
     has_vertical_stack = False
 
     def __init__(self, model: PixelModel):
@@ -62,6 +63,7 @@ class WholeImages:
     def step(
         self, caches: WalkerState, at: At, pixels_FBC: jax.Array
     ) -> tuple[jax.Array, WalkerState]:
+        # Put in first: the channels that are known already count.
         images, labels = self.observe(caches, at, pixels_FBC)
         outputs = self._model(images, labels)
         here = outputs[:, *_places(at)]

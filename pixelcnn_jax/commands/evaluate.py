@@ -54,6 +54,7 @@ def run(args: list[str], program: str) -> None:
         UserError: one of them is wrong, or the run or its data can't be read.
     """
     settings = parse(Settings, Settings(), args, program, ABOUT)
+    # Before any work, so that a bad folder costs nobody an evaluation.
     folder = None if settings.output is None else _folder(settings.output)
     found = Run.named(settings.workdir)
     config = found.config()

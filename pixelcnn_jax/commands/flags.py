@@ -55,6 +55,7 @@ def parse(
 
 def _one_line(box: str, program: str) -> str:
     """The framed message that tyro prints, without its frame and its repetitions."""
+    # Lines of a box: Unicode's, or the ASCII that stands in for them.
     frame = "[\u2500-\u257f]|(?<![^ \n])[|+](?![^ \n])|-{4,}"
     lines = [re.sub(frame, " ", line).strip() for line in box.splitlines()[1:]]
     message, _, rest = "\n".join(lines).strip().partition("\n\n")

@@ -1,4 +1,4 @@
-"""Image sets of the TensorFlow Datasets catalogue, without TensorFlow where possible.
+"""Image sets of the TensorFlow Datasets catalogue, without TensorFlow if possible.
 
 The MNIST-like sets are four files that NumPy reads (see `idx`). A set that is prepared
 on disk as ``array_record`` is read without TensorFlow too. Only preparing another set,
@@ -51,6 +51,7 @@ def load(name: str, data_dir: str | None) -> Source:
 
 def _load(name: str, folder: Path | None) -> Source:
     builder = _builder(name, folder)
+    # TensorFlow Datasets knows splits only of sets that are prepared on disk.
     if builder.info.splits:
         return _read_prepared(builder)
     if set(idx.published_files(builder)) == set(idx.FILES):
@@ -117,6 +118,7 @@ def _read_prepared(builder: Builder) -> Source:
         f" {', '.join(splits)}; choose another set",
     )
     names = [name for name in ("test", "validation") if name in splits]
+    # A set without a second split gives the last tenth of its images for tests.
     parts = ("train", names[0]) if names else ("train[:90%]", "train[90%:]")
     num_classes = _num_classes(builder)
     train, test = (_read_split(builder, part, num_classes > 0) for part in parts)
@@ -151,6 +153,7 @@ def _read_split(builder: Builder, split: str, labelled: bool) -> Part:
             np.array(labels, np.int32) if labelled else None,
         )
     except MemoryError:
+        # No fault of the files: to prepare them again would not help.
         raise
     except Exception as error:  # the readers raise errors of many kinds
         raise UserError(

@@ -46,6 +46,8 @@ def load(builder: Builder, folder: Path | None) -> Source:
     """
     urls = published_files(builder)
     where = folder
+    # One file shows that this folder is meant: what it lacks is then named, and not
+    # fetched to somewhere else.
     if where is None or not any((where / file).exists() for file in FILES):
         where = Path(builder.data_dir_root) / "downloads" / builder.name
         if not all((where / file).exists() for file in FILES):
@@ -117,6 +119,8 @@ def decode(content: bytes, path: Path, axes: int) -> np.ndarray:
         ) from error
     magic = 0x0800 + axes  # 0x08: unsigned bytes
     start = 4 + 4 * axes
+    # A file shorter than a header is filled up, to fail below with a sentence. Python's
+    # integers, since sizes in a damaged header may overflow others.
     found, *shape = map(int, np.frombuffer(content[:start].ljust(start, b"\0"), ">u4"))
     kind = "images" if axes == 3 else "labels"
     require(
@@ -140,13 +144,14 @@ def _download(
     try:
         require_answer(urls[FILES[0]])
         where.mkdir(parents=True, exist_ok=True)
+        # On the same disk, so that a move is a rename and no half file gets a name.
         with tempfile.TemporaryDirectory(dir=where) as scratch:
             manager = tfds.download.DownloadManager(
                 download_dir=scratch,
                 url_infos=builder.url_infos,
                 force_checksums_validation=True,
             )
-            # One by one: where one fails, no other is still writing.
+            # One by one: if one fails, no other is still writing.
             downloaded = {file: manager.download(urls[file]) for file in FILES}
             for file, path in downloaded.items():
                 shutil.move(path, where / file)

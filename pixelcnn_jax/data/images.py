@@ -13,7 +13,7 @@ def resize(images: np.ndarray, height: int, width: int) -> np.ndarray:
         images: ``[N, H, W, C]``, any numeric type.
 
     Returns:
-        float32 ``[N, height, width, C]``; ``images`` itself where the size is right.
+        float32 ``[N, height, width, C]``; ``images`` itself if the size is right.
     """
     if images.shape[1:3] == (height, width):
         return images
@@ -54,6 +54,7 @@ def quantize(images: np.ndarray, levels: int, source_levels: int = 256) -> np.nd
     """
     dtype = np.uint8 if levels <= 256 else np.uint16
     if np.issubdtype(images.dtype, np.integer):
+        # In wide integers, exactly: a product of two bytes does not fit in one.
         return (images.astype(np.int64) * levels // source_levels).astype(dtype)
     return np.floor(images.astype(np.float64) * levels / source_levels).astype(dtype)
 

@@ -6,7 +6,7 @@ from typing import Any, TypeAlias, cast
 import numpy as np
 
 Images = np.ndarray | list[np.ndarray]
-"""Pixels ``[N, H, W, C]``, or a list of ``[H, W, C]`` where sizes differ."""
+"""Pixels ``[N, H, W, C]``, or a list of ``[H, W, C]`` if sizes differ."""
 
 Builder: TypeAlias = Any
 """A builder of TensorFlow Datasets; Any, since importing that package for its types
@@ -20,7 +20,7 @@ class Part:
     images: Images
     """uint8, values in ``[0, Source.levels)``."""
     labels: np.ndarray | None
-    """int32 ``[N]``; None where the source has none."""
+    """int32 ``[N]``; None if the source has none."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Source:
     train: Part
     test: Part
     num_classes: int
-    """Classes that a label can name; 0 where there are no labels."""
+    """Classes that a label can name; 0 if there are no labels."""
     levels: int = 256
     """Values that a pixel can take."""
 

@@ -43,6 +43,7 @@ def load(data: DataConfig, model: ModelConfig) -> Splits:
     labels = train.labels
     return Splits(
         ImageSet(
+            # By a mask: images keep their order, however many are held out.
             train.images[~held_out],
             None if labels is None else labels[~held_out],
             train.brightness,

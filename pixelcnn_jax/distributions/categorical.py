@@ -39,6 +39,7 @@ class Categorical:
     def outputs(self, raw: jax.Array, axis: int = -1) -> jax.Array:
         """The last layer's values, ``C * V`` on ``axis``, as logits ``[..., C, V]``."""
         axis %= raw.ndim
+        # Channels before levels: the masks give each channel one contiguous group.
         shape = (*raw.shape[:axis], self.channels, self.levels, *raw.shape[axis + 1 :])
         logits = raw.astype(jnp.float32).reshape(shape)
         return jnp.moveaxis(logits, (axis, axis + 1), (-2, -1))
@@ -89,6 +90,7 @@ class Categorical:
 
 def _nats(logits: jax.Array, levels: jax.Array) -> jax.Array:
     """Log-softmax at a level: logits ``[C, V, N]`` and levels ``[C, N]``."""
+    # Against overflow. It cancels from the result, and so from the gradient.
     greatest = lax.stop_gradient(logits.max(axis=1))
     total = jnp.exp(logits - greatest[:, None]).sum(axis=1)
     # Gathered before anything is computed: a log-softmax of all levels costs a pass.

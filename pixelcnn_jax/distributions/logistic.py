@@ -5,9 +5,12 @@ import math
 import jax
 import jax.numpy as jnp
 
+# Below x = e**-20 float32 loses x / 2 beside 1; at e**4.4 = 81, exp(-x) is still a
+# normal float32.
 MIN_LOG_X, MAX_LOG_X = -20.0, 4.4
 """Outside, `log1mexp` equals log x or 0 to float32; inside, nothing overflows."""
 
+# exp(-20) = 2e-9 is lost beside 1 in float32.
 FAR = 20.0
 """Beyond, a logistic's tail is exp(-z) to float32."""
 
@@ -65,6 +68,7 @@ def log1mexp(log_x: jax.Array) -> jax.Array:
     return jnp.where(log_x < MIN_LOG_X, log_x, value)
 
 
+# By hand, since Kahan's correction lives on rounding, which derivatives do not see.
 @log1mexp.defjvp
 def _log1mexp_jvp(primals, tangents):
     (log_x,), (tangent,) = primals, tangents

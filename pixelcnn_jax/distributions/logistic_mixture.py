@@ -153,6 +153,7 @@ class DiscretizedLogisticMixture:
             scale = jnp.exp(jnp.minimum(component.log_scales[c], MAX_LOG_SCALE_DRAWN))
             noise = temperature * logistic[..., c] * scale
             value = component.mean(c, positions) + noise
+            # The inverse of `_position`; what lies outside belongs to the edge bins.
             level = jnp.clip(
                 jnp.round((value + (self.levels - 1)) / 2), 0, self.levels - 1
             )
@@ -172,6 +173,7 @@ class DiscretizedLogisticMixture:
 
     def _components(self, rows: Sequence[jax.Array]) -> Components:
         c = self.channels
+        # From x to half-widths of a bin, 1 / (V - 1); the coefficients have no unit.
         shift = math.log(self.levels - 1)
         return Components(
             rows[0],
@@ -224,6 +226,7 @@ class DiscretizedLogisticMixture:
     def _noise(self, pixel_key: jax.Array) -> tuple[jax.Array, jax.Array]:
         """A pixel's Gumbel noise ``[M]`` and logistic noise ``[C]``."""
         fold = jax.vmap(jax.random.fold_in, in_axes=(None, 0))
+        # A key for each number, so that a channel's noise does not depend on M.
         keys = fold(pixel_key, jnp.arange(1 + self.channels))
         gumbel = jax.random.gumbel(keys[0], (self.num_mixtures,))
         return gumbel, jax.vmap(jax.random.logistic)(keys[1:])

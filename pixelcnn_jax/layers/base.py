@@ -36,6 +36,8 @@ class Front(NamedTuple):
 
     def begins(self, scale: int) -> jax.Array:
         """Whether a front of one position is the first of its cell of that grid."""
+        # A front of several positions would begin its cells at different steps: a model
+        # with coarser grids is walked one position at a time.
         return (self.rows_F[0] % scale == 0) & (self.columns_F[0] % scale == 0)
 
 
@@ -69,6 +71,7 @@ class Spec(NamedTuple):
 
     def on_grid(self, scale: int) -> "Spec":
         """The same for a grid of every ``scale``-th row and column, rounded up."""
+        # `rows` stays: a ring with a row too many is still right.
         height, width = (-(-size // scale) for size in (self.height, self.width))
         return self._replace(height=height, width=width)
 
@@ -125,11 +128,13 @@ class CausalLayer(nnx.Module, Generic[X, C]):
 
     def observe(self, cache: C, at: At, x_FBC: jax.Array) -> C:
         """The cache once the encoded pixels at these positions are known."""
+        # A hidden layer's step has written its input already; only pixels come later.
         return cache
 
     @property
     def lag(self) -> int | None:
         """Columns a row must stay behind the row above; None: rows can't overlap."""
+        # The least a wavefront can have: right for layers that read no neighbours.
         return 1
 
 

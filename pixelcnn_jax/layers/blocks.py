@@ -112,6 +112,7 @@ class GatedLayer(nnx.Module):
         self.down = unordered(in_features, doubled, taps, mask_type)
         self.vertical_condition = ClassBias(num_classes, doubled)
         self.link = unordered(doubled, doubled, square(1))
+        # Values and gates are split later, so each half has groups of all channels.
         self.right = conv(in_features, doubled, left(kernel_size), mask_type, parts=2)
         self.horizontal_condition = ClassBias(num_classes, doubled)
         self.out = None if last else conv(features, features, square(1))
@@ -122,6 +123,7 @@ class GatedLayer(nnx.Module):
     ) -> tuple[jax.Array, jax.Array]:
         """The vertical stack's new features, and what flows to the horizontal one."""
         y = apply(self.vertical_condition, (apply(self.down, v), conditions))
+        # The link reads what the gate has not squashed yet, as in figure 2.
         return gate(y, apply.features), apply(self.link, y)
 
     def horizontal(
@@ -133,5 +135,6 @@ class GatedLayer(nnx.Module):
         y = apply.dropout(gate(y, apply.features), self.dropout)
         if self.out is not None:
             new = apply(self.out, y)
+            # The first layer's input is the image, which has other features to add to.
             h = new + h if self.is_residual else new
         return h, apply(self.skip, y)

@@ -45,5 +45,6 @@ class ClassBias(CausalLayer[tuple[jax.Array, Conditions], jax.Array | tuple[()]]
         self, cache: jax.Array | tuple[()], at: At, x: tuple[jax.Array, Conditions]
     ) -> tuple[jax.Array, jax.Array | tuple[()]]:
         """``[F, B, D]``, same shape out as in."""
+        # Steps are given no conditions: the cache was made with the vectors.
         y, _ = x
         return y if isinstance(cache, tuple) else y + cache, cache

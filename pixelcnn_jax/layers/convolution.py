@@ -60,6 +60,7 @@ class CausalConv(CausalLayer[jax.Array, jax.Array | tuple[()]]):
     ):
         self.in_features = in_features
         self.out_features = out_features
+        # A tap that no output sees gets no weight, no product, no place in a cache.
         self.taps = live_taps(taps, mask_type, num_channels)
         self.mask_type: MaskType = mask_type
         self.num_channels = num_channels
@@ -67,6 +68,7 @@ class CausalConv(CausalLayer[jax.Array, jax.Array | tuple[()]]):
         self.scale = scale
         self.is_folded = False
         self.dtype = jnp.dtype(dtype)
+        # Glorot's limit, sqrt(6 / (fan in + fan out)), with the fans counted over taps.
         fan = (fan_taps or len(self.taps)) * (in_features + out_features)
         limit = float(np.sqrt(6 / fan))
         shape = (len(self.taps), in_features, out_features)
@@ -78,6 +80,7 @@ class CausalConv(CausalLayer[jax.Array, jax.Array | tuple[()]]):
     @property
     def mask(self) -> np.ndarray:
         """float32 ``[T, C, D]``, see `masks.kernel_mask`."""
+        # Not stored: an array as attribute would be a leaf, and leaves are parameters.
         return kernel_mask(
             self.taps,
             self.mask_type,
@@ -129,7 +132,10 @@ class CausalConv(CausalLayer[jax.Array, jax.Array | tuple[()]]):
 
     def reverse_mode(self, x: jax.Array) -> jax.Array:
         """The image pass with a faster gradient, not for forward mode."""
+        # Rounded outside of the custom rule, which keeps its input for the gradient.
         x, kernel = x.astype(self.dtype), self.effective_kernel()
+        # `convolve_reverse` gathers the outputs' gradient; if outputs are many more
+        # than inputs, it is cheaper to gather the inputs.
         widens = self.out_features > 2 * self.in_features
         if self.is_pointwise or widens:
             gathered = gather(shift(x, self.taps), 0, self.dtype)
@@ -157,10 +163,13 @@ class CausalConv(CausalLayer[jax.Array, jax.Array | tuple[()]]):
         if isinstance(cache, tuple):
             return self._weigh([x], at), cache
         if self.is_first:
+            # Nothing is written: the pixel is not known until all its channels are
+            # drawn. Taps are in raster order, so the centre comes last, as `own` does.
             earlier = tuple(tap for tap in self.taps if tap != CENTRE)
             seen = self.ring.read(cache, at, earlier)
             own = [x] if CENTRE in self.taps else []
             return self._weigh(seen + own, at), cache
+        # Before reading: the centre, and taps within a row, see inputs of this step.
         cache = self.ring.write(cache, at, x)
         return self._weigh(self.ring.read(cache, at, self.taps), at), cache
 

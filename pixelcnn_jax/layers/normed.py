@@ -57,22 +57,27 @@ class NormedConv(CausalConv):
         self.shift = shift
         self.first_deviation = first_deviation
         shape = self.kernel[...].shape
+        # Takes the place of the Glorot kernel: `_fold` divides by the length, so only
+        # the direction counts.
         direction = DIRECTION_SCALE * jax.random.normal(rngs.params(), shape)
         self.kernel = nnx.Param(direction)
         self.gain = nnx.Param(jnp.ones(out_features, jnp.float32))
 
     def _fold(self, masked_TCD: jax.Array) -> jax.Array:
+        # Of the masked kernel: weights that no output sees have no say in its length.
         norm_D = jnp.sqrt((masked_TCD**2).sum((0, 1)))
         return masked_TCD * (self.gain[...] / norm_D)
 
     def calibrate(self, y_DBHW: jax.Array) -> None:
         """Give the outputs, which are now ``y``, mean 0 and `first_deviation`."""
         rows, columns = self.shift
+        # Without the zeros that the shift moved in: they are no outputs of the layer.
         inside = y_DBHW[:, :, rows:, columns:]
         if inside.size == 0:  # an image of one row or column: nothing to learn from
             return
         mean = inside.mean((1, 2, 3))
         factor = self.first_deviation / jnp.sqrt(inside.var((1, 2, 3)) + LEAST_VARIANCE)
+        # Outputs are gain * product + bias, so these make them (y - mean) * factor.
         self.gain[...] = self.gain[...] * factor
         self.bias[...] = (self.bias[...] - mean) * factor
 

@@ -73,6 +73,7 @@ class ImagePass:
     ):
         self._keys_B = dropout_keys_B
         self._reverse_mode = reverse_mode
+        # Counts the uses in a body, so that no two of them share their noise.
         self._dropouts = 0
 
     def __call__(self, layer: LayerOf[X], x: X) -> jax.Array:
@@ -93,6 +94,7 @@ class ImagePass:
             return x
         index, self._dropouts = self._dropouts, self._dropouts + 1
         shape = (x.shape[0], *x.shape[2:])  # of one image's features
+        # Within uint16 and never 0: it is compared with 16 random bits, and divided by.
         kept = min(max(1, round(2**16 * (1 - rate))), 2**16 - 1)
 
         def keep(key: jax.Array) -> jax.Array:
@@ -101,6 +103,7 @@ class ImagePass:
             return jax.random.bits(key, shape, jnp.uint16) < kept
 
         kept_CBHW = jax.vmap(keep, out_axes=1)(self._keys_B)
+        # Divided by the share really kept, not by 1 - rate, so the mean is exact.
         return jnp.where(kept_CBHW, x * (2**16 / kept), 0)
 
 
@@ -112,6 +115,7 @@ class CalibratingPass(ImagePass):
     """
 
     def __call__(self, layer: LayerOf[X], x: X) -> jax.Array:
+        # Applied twice: the layers behind must meet its outputs as they now are.
         layer.calibrate(super().__call__(layer, x))
         return super().__call__(layer, x)
 
@@ -120,6 +124,7 @@ class CalibratingPass(ImagePass):
     ) -> tuple[jax.Array, Found]:
         y, found = body(self(shrink, x), self)
         height, width = x.shape[2:]
+        # A `Grow` is never applied like other layers, so it is calibrated here.
         grow.calibrate(grow.grow(y, height, width, fast=False))
         return grow.grow(y, height, width, fast=False), found
 
@@ -145,6 +150,7 @@ class CachedPass:
         at: At,
         applied: set[str] | None = None,
     ):
+        # A copy: caches are values, and the caller may go back to the old ones.
         self.caches = dict(caches)
         self._names = names
         self._at = at
@@ -181,6 +187,7 @@ class CachedPass:
 
         def run(caches: Caches) -> tuple[Caches, Found]:
             at = self._at.on_grid(STRIDE)
+            # The same set of names: a layer used on two grids is used twice as well.
             apply = CachedPass(self._names, caches, at, self._applied)
             y, found = body(shrink.read(caches[down], at), apply)
             apply.caches[up] = grow.write(apply.caches[up], at, y)
@@ -190,6 +197,8 @@ class CachedPass:
             # What is found belongs to the cell's first row; nobody reads it elsewhere.
             return caches, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
 
+        # Tracing `run` for the shapes that `skip` must have claims the body's layers:
+        # the set is put back, since `cond` traces it again.
         applied = set(self._applied)
         _, shapes = jax.eval_shape(run, self.caches)
         self._applied.clear()
@@ -204,4 +213,5 @@ class CachedPass:
         return lax.dynamic_slice_in_dim(above, self._at.columns_F[0], 1)
 
     def dropout(self, x: jax.Array, rate: float) -> jax.Array:
+        # Only training drops features, and it never steps.
         return x

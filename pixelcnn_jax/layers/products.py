@@ -39,6 +39,7 @@ def weigh_maps(x_KBHW: jax.Array, kernel_TCD: jax.Array, dtype: DTypeLike) -> ja
 
     One product with the positions along the last axis of both operands.
     """
+    # The kernel on the left, so that maps come out with the features first again.
     kernel_KD = kernel_TCD.reshape(-1, kernel_TCD.shape[-1])
     return _unflat(_product(kernel_KD.T, _flat(x_KBHW), dtype), x_KBHW)
 
@@ -46,6 +47,7 @@ def weigh_maps(x_KBHW: jax.Array, kernel_TCD: jax.Array, dtype: DTypeLike) -> ja
 def weigh_steps(x_K: jax.Array, kernel_TCD: jax.Array, dtype: DTypeLike) -> jax.Array:
     """Gathered taps ``[..., T * C]`` of a step, times the kernel: ``[..., D]``."""
     kernel_KD = kernel_TCD.reshape(-1, kernel_TCD.shape[-1]).astype(dtype)
+    # `gather` has rounded x already.
     return jnp.matmul(x_K, kernel_KD, preferred_element_type=jnp.float32)
 
 
@@ -59,6 +61,7 @@ def _unflat(y: jax.Array, like: jax.Array) -> jax.Array:
 
 
 def _product(a: jax.Array, b: jax.Array, dtype: DTypeLike) -> jax.Array:
+    # Without the preferred type, sums of bfloat16 products would be bfloat16.
     return lax.dot(a.astype(dtype), b.astype(dtype), preferred_element_type=jnp.float32)
 
 
@@ -101,6 +104,7 @@ def _weigh_backward(
     kernel_KD = kernel_TCD.reshape(-1, kernel_TCD.shape[-1])
     dx = _unflat(_product(kernel_KD, dy, dtype), dy_DBHW)
     dkernel = _product_with_transposed(_flat(x_KBHW), dy, dtype)
+    # JAX wants a gradient in the type of what it is a gradient of.
     return dx.astype(x_KBHW.dtype), dkernel.reshape(kernel_TCD.shape)
 
 
@@ -126,6 +130,7 @@ def convolve_reverse(
 def _convolve_forward(
     taps: Taps, dtype: DTypeLike, x_CBHW: jax.Array, kernel_TCD: jax.Array
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    # Keeps the input, not the gathered taps: they are larger by the number of taps.
     return convolve_reverse(taps, dtype, x_CBHW, kernel_TCD), (x_CBHW, kernel_TCD)
 
 
@@ -137,6 +142,7 @@ def _convolve_backward(
 ) -> tuple[jax.Array, jax.Array]:
     x_CBHW, kernel_TCD = saved
     features = x_CBHW.shape[0]
+    # An input feeds the outputs that lie at the opposite of each tap.
     opposite = tuple((-row, -column) for row, column in taps)
     gathered = _flat(gather(shift(dy_DBHW.astype(dtype), opposite), 0, dtype))
     # Without the barrier XLA folds the kernel's transposition into the product, which
@@ -145,6 +151,7 @@ def _convolve_backward(
         kernel_TCD.transpose(1, 0, 2).reshape(features, -1).astype(dtype)
     )
     dx = _unflat(_product(flipped, gathered, dtype), x_CBHW)
+    # Opposites were gathered in the taps' order, so the rows are the taps' gradients.
     dkernel = _product_with_transposed(gathered, _flat(x_CBHW), dtype)
     dkernel_TDC = dkernel.reshape(len(taps), -1, features)
     return dx.astype(x_CBHW.dtype), dkernel_TDC.transpose(0, 2, 1)

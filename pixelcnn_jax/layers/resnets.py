@@ -60,6 +60,7 @@ class GatedResnet(nnx.Module):
         conv: MakeNormed,
     ):
         self.dropout = dropout
+        # Twice the features in, since `concat_elu` doubles them.
         self.first = conv(2 * features, features, taps)
         self.other = (
             conv(2 * other_features, features, square(1)) if other_features else None

@@ -45,12 +45,15 @@ class Ring:
 
     def empty(self, spec: Spec, features: int, dtype: DTypeLike) -> jax.Array:
         """All zeros; it has a row more for each further row that a front spans."""
+        # The top row of a front still reads `above` rows up while the lowest is
+        # written: with a row less, that would overwrite what is read.
         columns = self.left + spec.width + self.right
         shape = (self.above + spec.rows, columns, spec.batch_size, features)
         return jnp.zeros(shape, dtype)
 
     def write(self, cache: jax.Array, at: At, x_FBC: jax.Array) -> jax.Array:
         """The cache with the features at these positions put in."""
+        # The rounding that operands of products get anyway: it costs no precision here.
         x_FBC = x_FBC.astype(cache.dtype)
         if isinstance(at, Row):
             start = (at.row % cache.shape[0], self.left, 0, 0)
@@ -84,9 +87,12 @@ class Ring:
         """What each tap sees from one position, each ``[B, C]``."""
         size, _, batch_size, features = cache.shape
         segments = {}
+        # One contiguous slice per row of taps, from its first column to its last.
         for tap_row in sorted({row for row, _ in taps}):
             columns = [column for row, column in taps if row == tap_row]
             first, last = min(columns), max(columns)
+            # Rows above the image are negative: `%` takes them to ring rows that nobody
+            # has written yet, which are zero.
             row = (at.rows_F[f] * stride + tap_row) % size
             column = at.columns_F[f] * stride + (self.left + first)
             segment = lax.dynamic_slice(
@@ -108,5 +114,6 @@ class Ring:
             )
             for tap_row in sorted({row for row, _ in taps})
         }
+        # From the tap's column on: what every position of the row sees, pads included.
         starts = [(row, self.left + column) for row, column in taps]
         return [rows[row][start : start + width : stride] for row, start in starts]

@@ -20,6 +20,7 @@ from pixelcnn_jax.layers.products import (
 )
 from pixelcnn_jax.masks import block
 
+# `Grow` is written out for cells of 2 x 2: another stride needs another `Grow`.
 STRIDE = 2
 
 
@@ -42,6 +43,7 @@ class Shrink(NormedConv):
         return jnp.asarray(y) + self._bias_of_maps(x)
 
     def _gathered(self, x: jax.Array) -> jax.Array:
+        # Taps are offsets on the finer grid: first shifted there, then thinned out.
         taps = [tap[:, :, ::STRIDE, ::STRIDE] for tap in shift(x, self.taps)]
         return gather(taps, 0, self.dtype)
 
@@ -77,6 +79,8 @@ class Grow(NormedConv):
         first = row * self.columns
         if self.columns == 2:
             return [(0, first + column)]
+        # Of a transposed convolution with three columns, an even column meets the
+        # middle tap and an odd one the two outer ones, from its own cell and the next.
         return [(0, first + 2), (1, first)] if column else [(0, first + 1)]
 
     def grow(self, y: jax.Array, height: int, width: int, *, fast: bool) -> jax.Array:
@@ -84,6 +88,8 @@ class Grow(NormedConv):
         kernel = self.effective_kernel()
         weigh = self._weigh_reverse if fast else weigh_maps
 
+        # A product for each of the four places in a cell, instead of one over a map
+        # that is three quarters zeros.
         def part(row: int, column: int) -> jax.Array:
             sources = self._sources(row, column)
             maps = shift(y, tuple((0, right) for right, _ in sources))
@@ -102,6 +108,8 @@ class Grow(NormedConv):
 
     def init_cache(self, spec: Spec) -> jax.Array:
         """Two rows of outputs ``[2, 2 * (W/2), B, D]``; ``spec`` is of the input."""
+        # All four positions of a cell are computed at its first one, and the lower two
+        # are read a row later. Whole cells: `read` crops what is too wide.
         shape = (2, 2 * spec.width, spec.batch_size, self.out_features)
         return jnp.zeros(shape, jnp.float32)
 
@@ -111,6 +119,8 @@ class Grow(NormedConv):
 
         def part(row: int, column: int) -> jax.Array:
             sources = self._sources(row, column)
+            # A neighbouring cell is at hand only in a whole row: three columns of taps
+            # are for the vertical stream, whose steps are rows.
             maps = [
                 jnp.pad(y[right:], ((0, right), (0, 0), (0, 0))) for right, _ in sources
             ]

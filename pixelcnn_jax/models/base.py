@@ -45,6 +45,7 @@ class ModelCaches:
     """The cache of each layer, by the layer's name."""
     above: Above
     """What the vertical stack found for the current row, each ``[W, B, D]``."""
+    # Static, since `start_row` makes arrays of these sizes inside a trace.
     batch_size: int = dataclasses.field(metadata=dict(static=True))
     width: int = dataclasses.field(metadata=dict(static=True))
 
@@ -128,6 +129,7 @@ class PixelModel(nnx.Module):
         self, apply: ImagePass, images_BHWC: Images, labels: Images | None
     ) -> jax.Array:
         conditions = Conditions(None if labels is None else jnp.asarray(labels))
+        # Features first, as image passes have them; steps leave them last.
         x = jnp.moveaxis(self.encode(jnp.asarray(images_BHWC)), -1, 0)
         above = self.vertical(x, conditions, apply)
         raw = self.network(x, above, conditions, apply)
@@ -157,6 +159,7 @@ class PixelModel(nnx.Module):
 
     def causal_layers(self) -> dict[str, AnyLayer]:
         """All layers with a step, by name, such as ``blocks.0.middle``."""
+        # Found anew at each call: merged and folded copies have layers of their own.
         return {
             ".".join(map(str, path)): module
             for path, module in nnx.iter_modules(self)
@@ -170,6 +173,7 @@ class PixelModel(nnx.Module):
             for name, layer in self.causal_layers().items()
         }
         caches = ModelCaches(layers, (), spec.batch_size, spec.width)
+        # Loops carry the caches, so `above` has its final structure from the start.
         above = jax.eval_shape(lambda: self.start_row(caches, jnp.int32(0)).above)
         empty = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), above)
         return dataclasses.replace(caches, above=empty)
@@ -200,6 +204,7 @@ class PixelModel(nnx.Module):
         """
         apply = self._cached_pass(caches, at)
         x = self.encode(pixels_FBC)
+        # No conditions: `init_caches` has put what layers need of them in their caches.
         raw = self.network(x, caches.above, NO_CONDITIONS, apply)
         outputs = self.distribution.outputs(raw, apply.features)
         return outputs, dataclasses.replace(caches, layers=apply.caches)
@@ -218,6 +223,7 @@ class PixelModel(nnx.Module):
     def folded(self) -> "PixelModel":
         """A copy to sample from, in which nothing that depends only on the parameters
         is computed again at each step; not to train."""
+        # Taken apart and merged anew, since folding overwrites parameters in place.
         graph, state = nnx.split(self)
         copy = nnx.merge(graph, state)
         for layer in copy.causal_layers().values():
@@ -234,9 +240,11 @@ class PixelModel(nnx.Module):
 
         None: rows can't be visited side by side.
         """
+        # The stack reads whole rows above, which in a wavefront are still being drawn.
         if self.has_vertical_stack:
             return None
         lags = [layer.lag for layer in self.causal_layers().values()]
+        # The neediest layer decides, and a single one that can't overlap forbids it.
         known = [lag for lag in lags if lag is not None]
         return max(known) if len(known) == len(lags) else None
 
@@ -289,6 +297,7 @@ class PixelModel(nnx.Module):
                 f"labels must be given for a model of {classes} classes: integers"
                 f" [{count}], got none",
             )
+            # For type checkers: `require` has raised.
             return None
         require(
             hasattr(labels, "dtype"),

@@ -71,6 +71,7 @@ class GatedPixelCNN(PixelModel):
         conditions: Conditions,
         apply: Pass,
     ) -> jax.Array:
+        # A scalar, so that the first skip gives the shape, under any pass.
         skips = jnp.float32(0)
         for layer, link in zip(self.layers, above, strict=True):
             x, skip = layer.horizontal(x, link, conditions, apply)

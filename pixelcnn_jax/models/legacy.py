@@ -27,6 +27,7 @@ def old_shapes(model: PixelModel) -> dict[str, jax.ShapeDtypeStruct]:
         shape = value.shape
         if isinstance(layer, CausalConv):
             above, left, _ = reach(layer.taps)
+            # As wide as the whole kernel: the masked half to the right was stored too.
             shape = (above + 1, 2 * left + 1, *value.shape[1:])
         shapes[_old_name(model, name)] = jax.ShapeDtypeStruct(shape, value.dtype)
     return shapes
@@ -61,5 +62,6 @@ def _index_of_table(model: PixelModel, name: str) -> int:
     """Where a class table stood in the model's list of them, in the order of use."""
     place = name.split(".")
     if isinstance(model, GatedPixelCNN):
+        # Each gated layer had two, the vertical stack's first.
         return 2 * int(place[1]) + (place[2] == "horizontal_condition")
     return 0 if place[0] == "condition" else 1 + int(place[1])

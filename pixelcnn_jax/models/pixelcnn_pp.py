@@ -67,10 +67,12 @@ class Resolution(nnx.Module):
             shrink = partial(
                 Shrink, filters, filters, scale=scale, dtype=config.dtype, rngs=rngs
             )
+            # A layer's scale is that of its input: here the coarser grid.
             grow = partial(
                 Grow, filters, filters, scale=2 * scale, dtype=config.dtype, rngs=rngs
             )
             self.shrink_v, self.shrink_h = shrink(ROWS_ABOVE), shrink(SO_FAR)
+            # The vertical stream knows only rows above, so it may look to the right.
             self.grow_v, self.grow_h = grow(Grow.taps_of(3)), grow(Grow.taps_of(2))
 
 
@@ -90,6 +92,7 @@ class PixelCNNPP(PixelModel):
     def __init__(self, config: PixelCNNPPConfig, *, rngs: nnx.Rngs):
         super().__init__(config)
         conv = partial(NormedConv, dtype=config.dtype, rngs=rngs)
+        # One more for the channel of ones that `encode` adds.
         inputs, filters = config.channels + 1, config.filters
         first = partial(conv, inputs, filters, mask_type="A")
         # Each is a small convolution whose output has been moved down, or right.
@@ -119,6 +122,8 @@ class PixelCNNPP(PixelModel):
         self, level: int, conditions: Conditions, v: jax.Array, apply: Pass
     ) -> tuple[jax.Array, tuple[Found, ...]]:
         here = self.resolutions[level]
+        # A stack of short-cuts: the way up takes them in reverse. The first is no
+        # block's output, so the horizontal stream does not read it.
         left = [v]
         for resnet in here.encode_v:
             v = resnet(v, None, conditions, apply)
@@ -126,6 +131,7 @@ class PixelCNNPP(PixelModel):
         encoded = tuple(left[1:])
         coarser: tuple[Found, ...] = ()
         if here.is_coarsest:
+            # The last one is `v` itself, which needs no short-cut.
             left.pop()
         else:
             body = partial(self._down_and_up_v, level + 1, conditions)

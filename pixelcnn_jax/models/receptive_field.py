@@ -48,6 +48,7 @@ def dependence(
     c, ordered = model.config, model.distribution.ordered_channels
     graph, params = nnx.split(model)
     moves = np.zeros((c.height, c.width, ordered, c.height, c.width, ordered))
+    # One row at a time, to save memory; as an array, so that there is one program.
     for row in range(c.height) if rows is None else rows:
         of_row = np.abs(np.asarray(_jacobian(graph, params, x_HWC, jnp.int32(row))))
         of_row = of_row.sum(2)  # over the numbers of a channel

@@ -68,6 +68,7 @@ class Checkpoints:
         scores = {step: self._score(step) for step in steps}
         if all(score == math.inf for score in scores.values()):
             return steps[-1]
+        # Of equals the earliest, so that the best one moves only for a gain.
         return min(steps, key=lambda step: (scores[step], step))
 
     def _score(self, step: int) -> float:
@@ -90,6 +91,8 @@ class Checkpoints:
             ocp.save_checkpointables(
                 self._of(step).resolve(), dict(items), overwrite=True
             )
+        # The order matters: the manifest declares what is on disk, and only a
+        # checkpoint that is declared whole may push others out.
         manifests.write(self._of(step), bits_per_dim)
         self._prune()
 
@@ -153,6 +156,7 @@ class Checkpoints:
         )
 
     def _read(self, step: int, items: Mapping[str, object]) -> Items:
+        # Onto one device, however many wrote it; the trainer spreads it again.
         sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
         abstract = jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),

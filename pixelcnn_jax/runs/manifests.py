@@ -47,6 +47,7 @@ def read(folder: Path) -> Manifest | None:
         bits = fields["bits_per_dim"]
         score = None if bits is None or math.isnan(bits) else float(bits)
         found = Manifest(version, score, dict(fields["sha256"]))
+    # A damaged file may be anything: no text, no JSON, or JSON that is no object.
     except (AttributeError, OSError, ValueError, KeyError, TypeError):
         return None
     if found.format not in (1, FORMAT):

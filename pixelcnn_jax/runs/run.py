@@ -51,6 +51,7 @@ class Run:
     def named(cls, run: str | Path) -> "Run":
         """The run of a folder, or one that ships with the package: "digits"."""
         found, shipped = cls(run), PRETRAINED / str(run)
+        # Only a plain name can mean a shipped model: paths with several parts can't.
         if not found.path.exists() and shipped.parent == PRETRAINED:
             return cls(shipped) if shipped.is_dir() else found
         return found
@@ -86,6 +87,7 @@ class Run:
     def load(self, checkpoint: Which = "best") -> PixelModel:
         """The model of a checkpoint; see `pixelcnn_jax.load`."""
         config = self.config()
+        # Only shapes: no weights are drawn that the checkpoint would replace.
         shapes = nnx.eval_shape(lambda: build_model(config.model))
         graph, params = to_params(shapes)
         items = self.restore(checkpoint, {"params": params}, shapes)
@@ -103,6 +105,7 @@ class Run:
             try:
                 return self.checkpoints.restore(step, items, model)
             except (UserError, OSError, ValueError):
+                # Still there, so it was not dropped meanwhile: the error is its own.
                 if step in self.checkpoints.steps():
                     raise
         return self.checkpoints.restore(self.checkpoints.choose(which), items, model)
@@ -123,6 +126,8 @@ class Run:
         """
         lock = self._lock()
         try:
+            # Only once the folder is held: what looks like an interrupted save may
+            # until then be another process's save under way.
             self._require_same(config)
             self.checkpoints.remove_interrupted()
             yield
@@ -132,6 +137,7 @@ class Run:
     def _lock(self) -> filelock.BaseFileLock:
         try:
             (self.path / "samples").mkdir(parents=True, exist_ok=True)
+            # The operating system's lock: it ends with its process, in whatever way.
             lock = filelock.FileLock(self.path / "lock")
             lock.acquire(blocking=False)
         except filelock.Timeout as error:
@@ -154,6 +160,7 @@ class Run:
         old, new = flatten(former), flatten(config)
         differences = [
             f"{name} {old.get(name)!r} (now {new.get(name)!r})"
+            # Of both, since models of two kinds have different fields.
             for name in sorted(old.keys() | new.keys())
             if old.get(name) != new.get(name) and name not in MAY_CHANGE
         ]

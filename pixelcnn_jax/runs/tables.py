@@ -49,6 +49,7 @@ def keep(folder: Path, step: int) -> list[Row]:
     metrics = _take(folder / METRICS, Row._fields)
     rows = [row for row in metrics if _row(row).step <= step]
     _rewrite(folder / METRICS, Row._fields, rows)
+    # Timings have no step: they follow the epochs that stay.
     epochs = {row[0] for row in rows}
     timings = _take(folder / TIMINGS, TIMINGS_FIELDS)
     _rewrite(
@@ -132,4 +133,5 @@ def _append(path: Path, row: list[str]) -> None:
     with open(path, "a") as file:
         file.write(",".join(row) + "\n")
         file.flush()
+        # On disk before the checkpoint, after which nobody would write this row again.
         os.fsync(file.fileno())

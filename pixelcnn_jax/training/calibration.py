@@ -22,6 +22,7 @@ def calibrated(model: PixelModel, config: Config, images: ImageSet) -> PixelMode
     if not model.needs_calibration:
         return model
     size = config.training.batch_size
+    # No padding among them: `learn` asks for at least a batch of images.
     first = np.sort(batch_order(config.seed, 0, len(images), size)[0])
     labels = None if images.labels is None else images.labels[first]
     batch = ImageSet(images.images[first], labels, images.brightness)
@@ -31,6 +32,7 @@ def calibrated(model: PixelModel, config: Config, images: ImageSet) -> PixelMode
 
     @jax.jit
     def calibrate(params: Params) -> Params:
+        # A model of the trace's own: changed in place, and no tracer stays behind.
         fresh = from_params(graph, params)
         levels = batch.levels(TRAIN_SEED)
         fresh.calibrate(levels, batch.labels, dropout_keys=dropout_keys)

@@ -14,6 +14,7 @@ from pixelcnn_jax.data import ImageSet, batch_order
 from pixelcnn_jax.devices import DATA, replicated
 from pixelcnn_jax.training.shares import Shares
 
+# The rest is for weights, the optimizer's moments and activations.
 RESIDENT_SHARE = 0.25
 """Of an accelerator's memory, what the training images may fill."""
 
@@ -60,6 +61,7 @@ class Order:
     def __call__(self, epoch: int) -> np.ndarray:
         """int32 ``[batches, width]``; -1 stands for no image."""
         order = batch_order(self._seed, epoch, *self._arguments)
+        # Wider than a batch that does not divide evenly among devices and microbatches.
         filled = np.full((len(order), self._width), -1, np.int32)
         filled[:, : order.shape[1]] = order
         return filled
@@ -87,9 +89,11 @@ def choose_feed(
     """`Resident` if the images fit on the devices, else `SentAhead`."""
     size, device = images.images.nbytes, shares.mesh.devices.flat[0]
     if device.platform == "cpu":
+        # A CPU's devices share one memory, and each holds a copy.
         fits = size * shares.mesh.size <= RESIDENT_BYTES_ON_CPU
     else:
         memory = (device.memory_stats() or {}).get("bytes_limit")
+        # A device that does not tell is taken to be large enough.
         fits = memory is None or size <= RESIDENT_SHARE * memory
     return Resident if fits else SentAhead
 
@@ -107,9 +111,11 @@ class Resident:
         self._epoch: tuple[int, jax.Array, jax.Array] | None = None
 
     def batches(self, epoch: int, start: int, count: int) -> Batches:
+        # Sent once per epoch: its calls differ only in where they start and stop.
         if self._epoch is None or self._epoch[0] != epoch:
             index = self._order(epoch)
             share = NamedSharding(self._mesh, PartitionSpec(None, DATA))
+            # Padding points to image 0, which is computed and counts for nothing.
             placed = jax.device_put((np.maximum(index, 0), index), share)
             self._epoch = (epoch, *placed)
         _, place, index = self._epoch
@@ -131,6 +137,7 @@ class SentAhead:
         self._shares, self._order = shares, order
         batch = images.images[0].nbytes * shares.width
         self._rows = min(order.batches, max(1, SENT_BYTES // batch))
+        # One thread is enough: only the next part is ever under way.
         self._pool = concurrent.futures.ThreadPoolExecutor(1)
         self._ahead: dict[tuple[int, int], concurrent.futures.Future[Batches]] = {}
 
@@ -138,6 +145,7 @@ class SentAhead:
         ahead = self._ahead.pop((epoch, start), None)
         found = self._send(epoch, start) if ahead is None else ahead.result()
         following = (epoch, start + self._rows)
+        # What was sent ahead and not asked for, such as before a jump, is of no use.
         self._ahead.clear()
         if following[1] < self._order.batches:
             self._ahead[following] = self._pool.submit(self._send, *following)
@@ -149,9 +157,12 @@ class SentAhead:
         # What the epoch lacks is filled up with a batch that is not taken.
         index = order[np.minimum(np.arange(start, start + self._rows), stop - 1)]
         mesh, share = self._shares.mesh, self._shares.share
+        # The images are cut into one piece for each device, so its shares of all these
+        # batches must lie together.
         by_device = index.reshape(self._rows, mesh.size, share).swapaxes(0, 1).ravel()
         chosen = np.maximum(by_device, 0)
         labels = None if self._labels is None else self._labels[chosen]
+        # In its piece, a device finds the share of batch after batch.
         place = np.arange(self._rows * share, dtype=np.int32).reshape(-1, share)
         images, labels = jax.device_put(
             (self._images[chosen], labels), NamedSharding(mesh, self.spec)

@@ -56,6 +56,7 @@ def fit(
         held_out = _image_set(validation, validation_labels)
     if workdir is None:
         return learn(config, images, held_out, InMemory())
+    # Written down, so that nobody takes the run for one on a named set.
     source = DataConfig(ARRAYS, validation_images=len(held_out))
     config = dataclasses.replace(config, data=source, workdir=str(workdir))
     run = Run(workdir)

@@ -89,6 +89,7 @@ class InFolder:
         self._saved = time.monotonic()
 
     def __enter__(self) -> None:
+        # Signals are noted only around epochs: before them there is nothing to save.
         self._stack.enter_context(self._stop)
 
     def __exit__(self, *exception: object) -> None:
@@ -104,6 +105,7 @@ class InFolder:
 
     def begin(self, state: TrainState) -> list[Row]:
         self._run.write_config(self._config)
+        # Rows of epochs after this state are dropped: those epochs will be run again.
         rows = tables.keep(self._run.path, int(state.step))
         self._reports = folder_reports(self._run.path, rows, self._stack)
         self._saved = time.monotonic()
@@ -111,6 +113,7 @@ class InFolder:
 
     def on_the_way(self, state: TrainState) -> None:
         if self._stop.asked or time.monotonic() - self._saved > CHECKPOINT_SECONDS:
+            # Not validated, so it is never the best while there is one that was.
             self._save(state, None)
             self._stop.obey(f"saved at step {int(state.step)}")
 
@@ -136,6 +139,7 @@ def to_items(state: TrainState) -> dict[str, object]:
     among the rest, as "weights".
     """
     training = state._asdict()
+    # If there are any, they are the item "params" and need no second copy.
     del training["ema_params"]
     params = training.pop("params")
     if state.ema_params:

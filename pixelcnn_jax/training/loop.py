@@ -55,6 +55,7 @@ def learn(
         f" {len(images)}, got {config.training.batch_size}; pass fewer",
     )
     trainer = Trainer(model, config.training, images, seed=config.seed)
+    # The first state tells a checkpoint's structure and shapes.
     state = keeper.restore(trainer.init(), model)
     console = Console(config.training.epochs, len(images))
     done = int(state.step) // trainer.batches
@@ -67,6 +68,7 @@ def learn(
     if int(state.step) > 0:
         console.say(f"going on with {config.workdir} from step {int(state.step)}")
     else:
+        # Only if a run begins: weights that have learnt are not to be scaled anew.
         state = trainer.init(calibrated(model, config, images))
     with keeper, contextlib.closing(console):
         rows = keeper.begin(state)
@@ -91,6 +93,7 @@ def _epoch(
 ) -> TrainState:
     """The rest of an epoch, from the batch at which ``state`` stands."""
     batch = int(state.step) - epoch * trainer.batches
+    # In mid-epoch the sum goes on, since it is part of the state.
     if batch == 0:
         state = state._replace(epoch_nats=jnp.float32(0))
     count = 1
@@ -103,7 +106,9 @@ def _epoch(
         bits = _train_bits(trainer, state, batch)
         console.progress(epoch + 1, trainer.seen(batch), bits)
         # How many updates a call makes changes nothing but the pace.
+        # At most doubled, since a time measured over few updates is rough.
         count = max(1, min(2 * made, int(DISPATCH_SECONDS / took * made)))
+        # After the last update, the epoch's own checkpoint follows.
         if batch < trainer.batches:
             keeper.on_the_way(state)
     return state
@@ -129,6 +134,7 @@ def _judge(
     judged = validation if len(validation) else _first_batch(images, config)
     bits = evaluate(model, judged.images, judged.labels).bits_per_dim
     _require_number(bits, step)
+    # Rounded as the table holds them, so that rows read back are equal.
     row = Row(
         step // trainer.batches,
         step,

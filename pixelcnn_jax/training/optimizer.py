@@ -23,6 +23,7 @@ def learning_rate(config: TrainingConfig, updates: int) -> optax.Schedule:
 
 
 def _schedule(config: TrainingConfig, updates: int) -> optax.Schedule:
+    # Optax refuses a cosine over no updates.
     after_warmup = max(1, updates - config.warmup_steps)
     after = (
         optax.cosine_decay_schedule(config.learning_rate, after_warmup)
@@ -41,6 +42,7 @@ def make_optimizer(
     """Clip the gradient, Adam (epsilon as in Keras), decay the kernels (AdamW)."""
 
     def kernels(params: dict[str, jax.Array]) -> dict[str, bool]:
+        # Not biases, gains or class vectors: decay is for what multiplies features.
         return {name: name.endswith("kernel") for name in params}
 
     parts = []
@@ -48,6 +50,7 @@ def make_optimizer(
         parts.append(optax.clip_by_global_norm(config.clip_norm))
     parts.append(optax.scale_by_adam(config.beta1, config.beta2, eps=1e-7))
     if config.weight_decay > 0:
+        # After Adam, so that its moments do not see the decay.
         parts.append(optax.add_decayed_weights(config.weight_decay, mask=kernels))
     parts.append(optax.scale_by_learning_rate(learning_rate(config, updates)))
     return optax.chain(*parts)

@@ -147,6 +147,7 @@ class Console:
             )
         self._bar.set_postfix_str(f"{bits_per_dim:.4f} bits/dim", refresh=False)
         self._bar.update(seen - self._bar.n)
+        # Without a terminal tqdm shows nothing (disable=None): lines stand in.
         if self._bar.disable and time.monotonic() - self._said > PROGRESS_SECONDS:
             self._said = time.monotonic()
             self.say(

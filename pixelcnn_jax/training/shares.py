@@ -46,5 +46,6 @@ def share_out(
         most = max(1, CPU_MICROBATCH_POSITIONS // (image_shape[0] * image_shape[1]))
     else:
         most = share
+    # As few microbatches as the limit allows, then evened out: the least padding.
     microbatches = -(-share // most)
     return Shares(mesh, microbatches, -(-share // microbatches))

@@ -95,5 +95,6 @@ class Trainer:
 
     def model(self, state: TrainState) -> PixelModel:
         """The network to evaluate and sample with, on one device."""
+        # Every device holds the whole state, so the first one's part is all of it.
         one = jax.tree.map(lambda x: x.addressable_data(0), state.eval_params)
         return from_params(self.graph, one)

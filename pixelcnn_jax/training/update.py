@@ -112,6 +112,8 @@ class Updates:
         everywhere, share = PartitionSpec(), PartitionSpec(None, DATA)
         specs = Batches(images_spec, images_spec, share, share, everywhere, everywhere)  # pyright: ignore[reportArgumentType]  # specs in the place of arrays
 
+        # The bounds of the loop are traced, so one program makes any number of updates.
+        # No check of varying axes (vma): sums begin as constants.
         @partial(jax.jit, donate_argnums=0)
         @partial(
             jax.shard_map,
@@ -129,9 +131,12 @@ class Updates:
     def _update(self, batches: Batches, row: jax.Array, state: TrainState):
         """One update, on one device's share of the batch."""
         nats, gradients = self._sum(batches, row, state)
+        # Images, not places: an epoch's last batch may have fewer.
         count = lax.psum((batches.image[row] >= 0).sum(), DATA)
         dims = math.prod(batches.images.shape[1:])
+        # Per dimension, so that the clipping and Adam's epsilon fit images of any size.
         gradients = jax.tree.map(lambda g: g / (count * dims), gradients)
+        # Every device makes the same step from the same sums: no weights are sent.
         updates, opt_state = self._optimizer.update(
             gradients, state.opt_state, state.params
         )
@@ -161,6 +166,7 @@ class Updates:
 
         zero = (jnp.float32(0), jax.tree.map(jnp.zeros_like, state.params))
         total, _ = lax.scan(add, zero, (place, index))
+        # Once per update, not per microbatch: devices wait for each other here.
         return lax.psum(total, DATA)
 
     def _nats(
@@ -179,4 +185,5 @@ class Updates:
             dropout_keys=self._randomness.dropout_keys(step, index),
             reverse_mode=True,
         )
+        # Padding is image 0 once more: finite, so that its gradient is exactly 0.
         return -jnp.where(index >= 0, found, 0).sum()

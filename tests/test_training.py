@@ -17,7 +17,6 @@ import pytest
 import pixelcnn_jax as pj
 from pixelcnn_jax import data, keys, pictures
 from pixelcnn_jax.config import DataConfig, TrainingConfig
-from pixelcnn_jax.layers import ImagePass
 from pixelcnn_jax.params import from_params, to_params
 from pixelcnn_jax.runs import Run, tables
 from pixelcnn_jax.runs.checkpoints import Checkpoints

@@ -47,6 +47,11 @@ class Shrink(NormedConv):
         taps = [tap[:, :, ::STRIDE, ::STRIDE] for tap in shift(x, self.taps)]
         return gather(taps, 0, self.dtype)
 
+    @property
+    def lag(self) -> int | None:
+        # Cells begin at one position at a time, so fronts must have one.
+        return None
+
     def write(self, cache: jax.Array, at: At, x: jax.Array) -> jax.Array:
         """The cache with the inputs at these positions of the finer grid put in."""
         return self.ring.write(cache, at, x)
@@ -114,16 +119,23 @@ class Grow(NormedConv):
         return jnp.zeros(shape, jnp.float32)
 
     def write(self, cache: jax.Array, at: At, y: jax.Array) -> jax.Array:
-        """The cache with what the cells at these coarse positions give their own."""
+        """The cache with what the cells at these coarse positions give their own.
+
+        Raises:
+            ValueError: a kernel of three columns, away from a whole row.
+        """
+        if self.columns == 3 and not isinstance(at, Row):
+            raise ValueError(
+                "a transposed convolution with three columns sees the cell to the"
+                " right, so it must be stepped by whole rows; use two columns"
+            )
         kernel = self.effective_kernel()
 
         def part(row: int, column: int) -> jax.Array:
             sources = self._sources(row, column)
             # A neighbouring cell is at hand only in a whole row: three columns of taps
             # are for the vertical stream, whose steps are rows.
-            maps = [
-                jnp.pad(y[right:], ((0, right), (0, 0), (0, 0))) for right, _ in sources
-            ]
+            maps = [_from_the_right(y, cells) for cells, _ in sources]
             taps = kernel[jnp.array([tap for _, tap in sources])]
             z = weigh_steps(gather(maps, -1, self.dtype), taps, self.dtype)
             return z + self.bias[...]

@@ -28,6 +28,12 @@ needs_real_data = pytest.mark.skipif(
 )
 
 
+def slowly(*values):
+    """Values of a parameter with which a test runs only among the slow ones."""
+    many = [value if isinstance(value, tuple) else (value,) for value in values]
+    return [pytest.param(*each, marks=pytest.mark.slow) for each in many]
+
+
 def tiny_model(seed: int = 0, scale: float = 2.0, gated: bool = False, **overrides):
     """A small stirred network; see `tests.family.stirred`."""
     from tests.family import stirred

@@ -20,6 +20,7 @@ from pixelcnn_jax.commands import evaluate, flags, main, sample, train
 from pixelcnn_jax.commands.main import COMMANDS, overview, run_command
 from pixelcnn_jax.runs import Run
 from pixelcnn_jax.training.stopping import Stopped
+from tests.conftest import slowly
 
 ROOT = Path(__file__).parents[1]
 TINY = (
@@ -274,7 +275,9 @@ def test_a_workdir_of_another_configuration_is_refused(tiny_config: pj.Config, c
 # --- how a command ends
 
 
-@pytest.mark.parametrize("command", list(COMMANDS))
+@pytest.mark.parametrize(
+    "command", ["train", *slowly(*(c for c in COMMANDS if c != "train"))]
+)
 def test_help_documents_every_flag(command: str):
     shown = run("-m", "pixelcnn_jax", command, "--help")
     assert shown.returncode == 0, shown.stderr

@@ -24,7 +24,7 @@ from pixelcnn_jax.training import Trainer, TrainState, feed, keeping, loop, repo
 from pixelcnn_jax.training.feed import Batches, Resident, SentAhead
 from pixelcnn_jax.training.optimizer import learning_rate, make_optimizer
 from pixelcnn_jax.training.update import Randomness, Updates
-from tests.conftest import random_images, tiny_model, with_training
+from tests.conftest import random_images, slowly, tiny_model, with_training
 
 
 def arrays(state: TrainState) -> list[np.ndarray]:
@@ -473,7 +473,7 @@ def die_after(calls: int):
     return update_or_die
 
 
-@pytest.mark.parametrize("killed_at", [1, 3, 4, 7])
+@pytest.mark.parametrize("killed_at", [3, 4, *slowly(1, 7)])
 def test_resume_is_exact(
     killed_at: int, tiny_config: pj.Config, uninterrupted: Path, monkeypatch
 ):
@@ -521,7 +521,9 @@ def test_an_interrupted_save_is_passed_over(
     threading.current_thread() is not threading.main_thread(),
     reason="signals reach only the main thread",
 )
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, *slowly(signal.SIGINT, signal.SIGHUP)]
+)
 def test_a_stopped_run_saves_and_goes_on_exactly(
     number: int, tiny_config: pj.Config, uninterrupted: Path, monkeypatch
 ):

@@ -50,7 +50,7 @@ def test_the_chain_is_the_log_probability(name: str):
     np.testing.assert_allclose(np.exp(log_probs).sum(-1), 1, atol=1e-5)
     expected = pj.pixel_log_prob(model, images, labels)
     found = picked(log_probs, images).sum(-1)
-    np.testing.assert_allclose(found, expected, atol=2e-4)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=2e-4)
     assert state.index == images[0].size
 
 

@@ -74,7 +74,7 @@ class TrainingConfig:
     use; 0: no EMA, they use the weights themselves."""
     microbatch_size: int | None = None
     """Images whose gradients are computed at once; the gradients of a batch are summed
-    over its microbatches, which saves memory. None: as many as have 2,048 pixels on a
+    over its microbatches, which saves memory. None: as many as have 1,024 pixels on a
     CPU (activations stay in its cache), the whole batch elsewhere."""
 
     def __post_init__(self):

@@ -28,10 +28,6 @@ class Purpose(enum.IntEnum):
     """The samples that training draws on the way."""
     PIXELS = 5
     """The pixels of a sample."""
-    CONDITION = 6
-    """Which conditions an update hides."""
-    MUTATION = 7
-    """Which pixels an update replaces by noise."""
     INITIALISATION = 8
     """The dropout of a data-dependent initialisation."""
 

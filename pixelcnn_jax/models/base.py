@@ -11,7 +11,7 @@ from jax.core import Tracer
 
 from pixelcnn_jax.config import ModelConfig
 from pixelcnn_jax.distributions import Distribution, build_distribution
-from pixelcnn_jax.errors import require
+from pixelcnn_jax.errors import UserError, require
 from pixelcnn_jax.layers import (
     NO_CONDITIONS,
     AnyLayer,
@@ -292,13 +292,10 @@ class PixelModel(nnx.Module):
             )
             return None
         if labels is None:
-            require(
-                False,
+            raise UserError(
                 f"labels must be given for a model of {classes} classes: integers"
-                f" [{count}], got none",
+                f" [{count}], got none"
             )
-            # For type checkers: `require` has raised.
-            return None
         require(
             hasattr(labels, "dtype"),
             f"labels must be an array, got {type(labels).__name__}; pass it to"

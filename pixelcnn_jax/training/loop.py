@@ -167,10 +167,8 @@ def _require_number(value: float, step: int) -> None:
 
 
 def _first_batch(images: ImageSet, config: Config) -> ImageSet:
-    few = slice(config.training.batch_size)
-    labels = None if images.labels is None else images.labels[few]
-    first = ImageSet(images.images[few], labels, images.brightness)
-    return ImageSet(first.levels(TRAIN_SEED), labels)
+    first = images.first(config.training.batch_size)
+    return ImageSet(first.levels(TRAIN_SEED), first.labels)
 
 
 def suited(model: PixelModel, images: ImageSet, name: str) -> ImageSet:

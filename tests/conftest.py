@@ -2,6 +2,7 @@
 
 import os
 from importlib.metadata import version
+from pathlib import Path
 
 os.environ.setdefault("TQDM_DISABLE", "1")
 # The tests run hundreds of programs once: compile them fast rather than well.
@@ -15,9 +16,16 @@ import jax  # noqa: E402
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_default_matmul_precision", "highest")
+# Many tests compile the same programs. A folder per worker: nobody waits or races.
+CACHE = Path(__file__).parents[1] / ".pytest_cache/xla"
+jax.config.update(
+    "jax_compilation_cache_dir",
+    str(CACHE / os.environ.get("PYTEST_XDIST_WORKER", "alone")),
+)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 import dataclasses  # noqa: E402
-from pathlib import Path  # noqa: E402
 
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402

@@ -5,7 +5,7 @@ import os
 import re
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
@@ -29,18 +29,6 @@ from tests.conftest import random_images, slowly, tiny_model, with_training
 
 def arrays(state: TrainState) -> list[np.ndarray]:
     return [np.asarray(leaf) for leaf in jax.tree.leaves(state)]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def compiled_once(tmp_path_factory) -> Iterator[None]:
-    """Most tests train the same small networks: compile each program once."""
-    names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
-    old = {name: getattr(jax.config, name) for name in names}
-    jax.config.update(names[0], str(tmp_path_factory.mktemp("cache")))
-    jax.config.update(names[1], 0.0)
-    yield
-    for name, value in old.items():
-        jax.config.update(name, value)
 
 
 def make_tiny_config(workdir: Path) -> pj.Config:

@@ -3,6 +3,7 @@
     pip install -e ".[benchmark]"
     python benchmarks/speed.py sampling
     python benchmarks/speed.py sampling --model gated --images 64
+    python benchmarks/speed.py sampling --model pp --filters 64 --num-resnets 2
     python benchmarks/speed.py training --microbatches 1 8
     python benchmarks/speed.py training --against v0.1.0
 
@@ -18,7 +19,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import jax
 import machine
@@ -33,20 +34,47 @@ from speed_table import LIMIT, columns_and_rows, draw
 from worker import Work
 
 import pixelcnn_jax as pj
-from pixelcnn_jax.layers import CausalConv
+from pixelcnn_jax.layers import Attention, CausalConv, Shrink
+from pixelcnn_jax.layers.strided import STRIDE
 
-NETWORKS: dict[str, tuple[str, int, tuple[str, ...]]] = {
-    "book": ("PixelCNNConfig", 16, ("auto", "wavefront", "cached", "full")),
-    "gated": ("GatedPixelCNNConfig", 28, ("auto", "full")),
+
+class Network(NamedTuple):
+    config: str
+    """The name of its class."""
+    side: int
+    """Of its images."""
+    methods: tuple[str, ...]
+    """How it can be sampled; "full" comes last."""
+    width: str
+    """The field that says how wide it is."""
+    depth: str
+    """The field that says how deep it is."""
+
+
+NETWORKS = {
+    "book": Network(
+        "PixelCNNConfig",
+        16,
+        ("auto", "wavefront", "cached", "full"),
+        "features",
+        "num_blocks",
+    ),
+    "gated": Network(
+        "GatedPixelCNNConfig", 28, ("auto", "full"), "features", "num_layers"
+    ),
+    "pp": Network("PixelCNNPPConfig", 32, ("cached", "full"), "filters", "num_resnets"),
+    "snail": Network(
+        "PixelSNAILConfig", 32, ("cached", "full"), "filters", "num_blocks"
+    ),
 }
-"""Of each model its config, the side of its images, and how it can be sampled."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
     task: Annotated[Literal["sampling", "training"], tyro.conf.Positional]
-    model: Literal["book", "gated"] = "book"
-    """The book's network at 16x16, or the Gated PixelCNN at 28x28."""
+    model: Literal["book", "gated", "pp", "snail"] = "book"
+    """The book's network at 16x16, the Gated PixelCNN at 28x28, or PixelCNN++ or
+    PixelSNAIL in colour at 32x32."""
     against: str | None = None
     """A revision or a folder of this repository to compare with."""
     images: tuple[int, ...] = (1, 10, 64, 1000)
@@ -54,7 +82,12 @@ class Settings:
     sides: tuple[int, ...] = ()
     """Rows and columns of an image, if not the model's own."""
     layers: int | None = None
-    """Residual blocks or gated layers, if not the model's own."""
+    """Residual blocks, gated layers, pairs of blocks per resolution (pp) or blocks
+    (snail), if not the model's own."""
+    filters: int | None = None
+    """Width of pp and snail, if not the model's own."""
+    num_resnets: int | None = None
+    """Of pp and snail, if not the model's own."""
     batch_size: int = 128
     """Images per update."""
     microbatches: tuple[int, ...] = ()
@@ -88,16 +121,17 @@ QUICK: dict[str, Any] = dict(
 
 def works(settings: Settings) -> Iterator[tuple[str, Work]]:
     """All that is to be done, each with its name."""
-    network, own_side, _ = NETWORKS[settings.model]
-    depth = "num_blocks" if settings.model == "book" else "num_layers"
-    for side in settings.sides or (own_side,):
+    network = NETWORKS[settings.model]
+    for side in settings.sides or (network.side,):
         for dtype in settings.dtypes:
             fields: dict[str, Any] = dict(height=side, width=side, dtype=dtype)
-            if settings.layers is not None:
-                fields[depth] = settings.layers
-            if settings.quick:
-                fields["features"] = 8
-            work = Work(settings.task, network, fields, settings.batch_size)
+            asked = {
+                network.depth: settings.layers,
+                network.width: 8 if settings.quick else settings.filters,
+                "num_resnets": settings.num_resnets,
+            }
+            fields |= {k: v for k, v in asked.items() if v is not None}
+            work = Work(settings.task, network.config, fields, settings.batch_size)
             where = f"{side}x{side}, {dtype}"
             if settings.task == "sampling":
                 for images in settings.images:
@@ -127,7 +161,7 @@ def here(settings: Settings, work: Work, keras: Any) -> list[Contestant]:
             windows = work.training_windows()
             found += rivals.trainers(model, keras, windows, work.images)
         return found
-    *methods, full = NETWORKS[settings.model][2]
+    *methods, full = NETWORKS[settings.model].methods
     found = [
         worker.in_this_process(
             f"ours, {method}", dataclasses.replace(work, method=method)
@@ -189,17 +223,23 @@ def compare(settings: Settings) -> Iterator[tuple[str, Work, list[Contestant]]]:
 def flops_per_image(work: Work) -> int:
     """Floating-point operations of one image pass, or in training of three.
 
-    Two for every weight that a mask leaves open, at every position; nothing else. A
-    backward pass has two products for each of the forward pass.
+    Two for every weight that a mask leaves open, at every position of its grid, and
+    those of attention between positions and earlier ones; nothing else. A backward pass
+    has two products for each of the forward pass.
     """
     model = work.model()
     passes = 3 if work.task == "training" else 1
-    weights = sum(
-        layer.mask.sum()
-        for layer in model.causal_layers().values()
-        if isinstance(layer, CausalConv)
-    )
-    return passes * 2 * model.config.height * model.config.width * int(weights)
+    positions = model.config.height * model.config.width
+    products = 0
+    for layer in model.causal_layers().values():
+        if isinstance(layer, CausalConv):
+            # A `Shrink` has an output for each cell of the grid after its own.
+            scale = layer.scale * (STRIDE if isinstance(layer, Shrink) else 1)
+            products += int(layer.mask.sum()) * positions // scale**2
+        elif isinstance(layer, Attention):
+            features = layer.num_heads * (layer.key_features + layer.value_features)
+            products += features * positions * (positions - 1) // 2
+    return passes * 2 * products
 
 
 def measure_all(settings: Settings) -> dict[str, Any]:

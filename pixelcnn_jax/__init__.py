@@ -12,6 +12,7 @@ from pixelcnn_jax.config import (
     GatedPixelCNNConfig,
     PixelCNNConfig,
     PixelCNNPPConfig,
+    PixelSNAILConfig,
     preset,
 )
 from pixelcnn_jax.data import ImageSet
@@ -22,6 +23,7 @@ from pixelcnn_jax.models import (
     PixelCNN,
     PixelCNNPP,
     PixelModel,
+    PixelSNAIL,
     build_model,
 )
 from pixelcnn_jax.posterior import class_log_posterior
@@ -43,6 +45,8 @@ __all__ = [
     "PixelCNNPP",
     "PixelCNNPPConfig",
     "PixelModel",
+    "PixelSNAIL",
+    "PixelSNAILConfig",
     "Sampler",
     "Stepper",
     "UserError",

@@ -39,6 +39,10 @@ def _pp(**overrides) -> Member:
     return Member(pj.PixelCNNPPConfig.tiny(**overrides), oracles.pp_field)
 
 
+def _snail(**overrides) -> Member:
+    return Member(pj.PixelSNAILConfig.tiny(**overrides), oracles.snail_field)
+
+
 MIXTURE = dict(distribution="logistic_mixture", num_mixtures=3)
 
 FAMILY = {
@@ -62,10 +66,13 @@ FAMILY = {
     "pp": _pp(),
     "pp-odd": _pp(height=5, width=7, resolutions=3, num_classes=2),
     "pp-mixture": _pp(height=4, width=3, channels=3, levels=16, **MIXTURE),
+    "snail": _snail(height=4, width=3, num_heads=2),
+    "snail-odd": _snail(height=5, width=7, num_blocks=2, num_classes=2, skips=True),
+    "snail-mixture": _snail(height=3, width=4, channels=3, levels=16, **MIXTURE),
 }
 """Small models by name."""
 
-FAST = ("book-wide", "book-colour", "gated-mixture", "pp")
+FAST = ("book-wide", "book-colour", "gated-mixture", "pp", "snail")
 """Those on which every change is tried; the others are marked slow."""
 
 each_model = pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from pixelcnn_jax.config import (
     ModelConfig,
     PixelCNNConfig,
     PixelCNNPPConfig,
+    PixelSNAILConfig,
 )
 
 
@@ -132,3 +133,23 @@ def _pp_level(c: PixelCNNPPConfig, level: int, v: np.ndarray, h: np.ndarray):
         v = block_v(v, other_v)
         h = block_h(h, v | other_h)
     return v, h
+
+
+# --- PixelSNAIL: what convolutions see, and all earlier pixels with what they see
+
+
+def snail_field(config: ModelConfig) -> np.ndarray:
+    assert isinstance(config, PixelSNAILConfig)
+    c = config
+    image = itself(c.height, c.width)
+    seen = through(image, [(-1, -1), (-1, 0), (-1, 1), (0, -1)])
+    corner = [(-1, -1), (-1, 0), (0, -1), (0, 0)]
+    for _ in range(c.num_blocks):
+        for _ in range(c.num_resnets):
+            seen = seen | through(through(seen, corner), corner)
+        told = (seen | image).reshape(c.height * c.width, -1)
+        new = seen.reshape(told.shape).copy()
+        for place in range(len(new)):
+            new[place] |= told[:place].any(0)
+        seen = new.reshape(seen.shape)
+    return seen

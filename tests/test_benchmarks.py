@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[1]
 OF_SPEED = {
     "sampling": [],
     "sampling_gated": ["--model", "gated"],
+    "sampling_snail": ["--model", "snail", "--num-resnets", "1"],
     "training": ["--microbatches", "1", "4", "--dtypes", "float32", "bfloat16"],
     "sampling_against": ["--against", str(ROOT)],
     "training_against": ["--against", str(ROOT)],

@@ -419,7 +419,7 @@ def test_the_compiled_loop_copies_no_cache(name: str):
         order = Order(c.height, c.width, lag)
         spec = Spec(6, c.height, c.width, order.front_size, conditions)
         caches = jax.tree.leaves(model.init_caches(spec).layers)
-        rings = [cache.shape for cache in caches if cache.ndim == 4]
+        rings = [cache.shape for cache in caches if cache.ndim >= 4]
         assert text.count("while(") >= 1
         assert copies_in_loops(text, rings) == [], method
 

@@ -8,6 +8,7 @@ from pixelcnn_jax.config.models import (
     ModelConfig,
     PixelCNNConfig,
     PixelCNNPPConfig,
+    PixelSNAILConfig,
 )
 from pixelcnn_jax.config.on_disk import flatten, from_json, to_json
 from pixelcnn_jax.config.presets import PRESETS, preset
@@ -22,6 +23,7 @@ __all__ = [
     "ModelConfig",
     "PixelCNNConfig",
     "PixelCNNPPConfig",
+    "PixelSNAILConfig",
     "TrainingConfig",
     "flatten",
     "from_json",

@@ -185,5 +185,55 @@ class PixelCNNPPConfig(ModelConfig):
         return cls(**{**small, **overrides})
 
 
-AnyModelConfig = PixelCNNConfig | GatedPixelCNNConfig | PixelCNNPPConfig
+@dataclasses.dataclass(frozen=True)
+class PixelSNAILConfig(ModelConfig):
+    """PixelSNAIL: residual blocks and attention to all earlier pixels.
+
+    The defaults are those of the authors' code.
+    """
+
+    kind: ClassVar[str] = "pixelsnail"
+
+    height: int = 32
+    """Rows of an image. Data of another size are resized."""
+    width: int = 32
+    """Columns of an image."""
+    channels: int = 3
+    """Channels of a pixel: 1 grey, 3 colour."""
+    levels: int = 256
+    """Values that a channel can take; data with more are quantised."""
+    distribution: Literal["categorical", "logistic_mixture"] = "logistic_mixture"
+    """The network's output distribution: a mixture of discretized logistics, or a
+    softmax over the levels, which this architecture only has for one channel."""
+    filters: int = 256
+    """Width of the network; what attention brings is half as wide."""
+    num_blocks: int = 12
+    """Blocks, each with an attention. Its memory grows with the image."""
+    num_resnets: int = 4
+    """Gated residual blocks before each attention."""
+    key_features: int = 16
+    """Features of keys and queries, per head."""
+    num_heads: int = 1
+    """Attentions side by side; they share the filters // 2 features of the values."""
+    skips: bool = False
+    """Whether the output reads every block directly, not the last one only."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        for field in ("num_blocks", "num_resnets", "key_features", "num_heads"):
+            require_at_least("model", self, field, 1)
+        self._require_multiple("filters", 2 * self.num_heads)
+        self._require_no_order()
+
+    @classmethod
+    def tiny(cls, **overrides: Any) -> "PixelSNAILConfig":
+        """A network of a few thousand weights, for tests and first tries."""
+        small = {"height": 6, "width": 5, "channels": 1, "levels": 4, "filters": 4}
+        small |= {"num_blocks": 1, "num_resnets": 1, "key_features": 3}
+        return cls(**{**small, "distribution": "categorical", **overrides})
+
+
+AnyModelConfig = (
+    PixelCNNConfig | GatedPixelCNNConfig | PixelCNNPPConfig | PixelSNAILConfig
+)
 """All of them: a new model's config is added here."""

@@ -7,6 +7,7 @@ from pixelcnn_jax.config.models import (
     GatedPixelCNNConfig,
     PixelCNNConfig,
     PixelCNNPPConfig,
+    PixelSNAILConfig,
 )
 from pixelcnn_jax.config.settings import Config, DataConfig, TrainingConfig
 from pixelcnn_jax.errors import UserError
@@ -59,6 +60,42 @@ PRESETS: dict[str, tuple[str, Config]] = {
             workdir="runs/digits-gated",
             model=GatedPixelCNNConfig(num_classes=10, dropout=0.2),
             training=replace(DIGITS_TRAINING, epochs=50, warmup_steps=100),
+        ),
+    ),
+    "digits-pp": (
+        "the digits with a small PixelCNN++: nothing to download, minutes on a laptop",
+        Config(
+            workdir="runs/digits-pp",
+            model=PixelCNNPPConfig(
+                height=16,
+                width=16,
+                channels=1,
+                levels=4,
+                distribution="categorical",
+                filters=24,
+                num_resnets=1,
+                resolutions=2,
+                dropout=0.2,
+            ),
+            training=replace(DIGITS_TRAINING, epochs=60),
+        ),
+    ),
+    "digits-snail": (
+        "the digits with a small PixelSNAIL: nothing to download, minutes on a laptop",
+        Config(
+            workdir="runs/digits-snail",
+            model=PixelSNAILConfig(
+                height=16,
+                width=16,
+                channels=1,
+                levels=4,
+                distribution="categorical",
+                filters=32,
+                num_blocks=3,
+                num_resnets=2,
+                dropout=0.2,
+            ),
+            training=replace(DIGITS_TRAINING, epochs=60),
         ),
     ),
     "fashion-mnist-gated": (
@@ -157,6 +194,15 @@ PRESETS: dict[str, tuple[str, Config]] = {
                 beta2=0.9995,
                 ema_decay=0.9995,
             ),
+        ),
+    ),
+    "cifar10-snail": (
+        "CIFAR-10 with PixelSNAIL as in the paper; for GPUs, for days",
+        Config(
+            workdir="runs/cifar10-snail",
+            model=PixelSNAILConfig(dropout=0.5),
+            data=DataConfig(source="cifar10", validation_images=5000),
+            training=TrainingConfig(epochs=1000, learning_rate=1e-3, ema_decay=0.9995),
         ),
     ),
 }

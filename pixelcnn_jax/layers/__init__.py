@@ -6,6 +6,7 @@ states the contract of a layer, `passes` how a network's body applies layers, `r
 how a cache is laid out, `products` the arithmetic that both passes share.
 """
 
+from pixelcnn_jax.layers.attention import Attention, Coordinates, Projection, Seen
 from pixelcnn_jax.layers.base import (
     NO_CONDITIONS,
     AnyLayer,
@@ -29,6 +30,7 @@ __all__ = [
     "NO_CONDITIONS",
     "AnyLayer",
     "At",
+    "Attention",
     "CachedPass",
     "Caches",
     "CalibratingPass",
@@ -36,6 +38,7 @@ __all__ = [
     "CausalLayer",
     "ClassBias",
     "Conditions",
+    "Coordinates",
     "Front",
     "GatedLayer",
     "GatedResnet",
@@ -44,8 +47,10 @@ __all__ = [
     "MakeConv",
     "NormedConv",
     "Pass",
+    "Projection",
     "ResidualBlock",
     "Row",
+    "Seen",
     "Shrink",
     "Spec",
     "concat_elu",

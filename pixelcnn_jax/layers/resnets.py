@@ -37,7 +37,7 @@ def concat_elu(x: jax.Array, features: int) -> jax.Array:
 
 
 class GatedResnet(nnx.Module):
-    """``x + a * sigmoid(b)``, with a and b from two convolutions of ``concat_elu``.
+    """``x + a * sigmoid(b)``, with a and b from two convolutions of an ELU.
 
     Source: Salimans et al. 2017, PixelCNN++ (arXiv:1701.05517), section 2.5 and the
     authors' code. The first convolution's output also takes a 1x1 layer of other
@@ -47,6 +47,8 @@ class GatedResnet(nnx.Module):
         features: of x.
         other_features: of what else the block reads; 0: nothing.
         taps: of both convolutions.
+        doubled: whether the ELU is ``concat_elu``, as in PixelCNN++; PixelSNAIL has a
+            plain one.
     """
 
     def __init__(
@@ -58,15 +60,20 @@ class GatedResnet(nnx.Module):
         num_classes: int,
         dropout: float,
         conv: MakeNormed,
+        doubled: bool = True,
     ):
         self.dropout = dropout
-        # Twice the features in, since `concat_elu` doubles them.
-        self.first = conv(2 * features, features, taps)
+        self.doubled = doubled
+        # `concat_elu` has twice the features of what goes in.
+        times = 2 if doubled else 1
+        self.first = conv(times * features, features, taps)
         self.other = (
-            conv(2 * other_features, features, square(1)) if other_features else None
+            conv(times * other_features, features, square(1))
+            if other_features
+            else None
         )
         self.second = conv(
-            2 * features, 2 * features, taps, first_deviation=GATE_DEVIATION
+            times * features, 2 * features, taps, first_deviation=GATE_DEVIATION
         )
         self.condition = ClassBias(num_classes, 2 * features)
 
@@ -78,10 +85,13 @@ class GatedResnet(nnx.Module):
         apply: Pass,
     ) -> jax.Array:
         """Same shape out as in, under any pass."""
-        y = apply(self.first, concat_elu(x, apply.features))
+        y = apply(self.first, self._elu(x, apply.features))
         if self.other is not None and other is not None:
-            y = y + apply(self.other, concat_elu(other, apply.features))
-        y = apply.dropout(concat_elu(y, apply.features), self.dropout)
+            y = y + apply(self.other, self._elu(other, apply.features))
+        y = apply.dropout(self._elu(y, apply.features), self.dropout)
         y = apply(self.condition, (apply(self.second, y), conditions))
         values, gates = jnp.split(y, 2, axis=apply.features)
         return x + values * nnx.sigmoid(gates)
+
+    def _elu(self, x: jax.Array, features: int) -> jax.Array:
+        return concat_elu(x, features) if self.doubled else jax.nn.elu(x)

@@ -12,16 +12,19 @@ from pixelcnn_jax.config import (
     ModelConfig,
     PixelCNNConfig,
     PixelCNNPPConfig,
+    PixelSNAILConfig,
 )
 from pixelcnn_jax.models.base import PixelModel
 from pixelcnn_jax.models.gated import GatedPixelCNN
 from pixelcnn_jax.models.pixelcnn import PixelCNN
 from pixelcnn_jax.models.pixelcnn_pp import PixelCNNPP
+from pixelcnn_jax.models.pixelsnail import PixelSNAIL
 
 MODELS: dict[type[ModelConfig], Callable[..., PixelModel]] = {
     PixelCNNConfig: PixelCNN,
     GatedPixelCNNConfig: GatedPixelCNN,
     PixelCNNPPConfig: PixelCNNPP,
+    PixelSNAILConfig: PixelSNAIL,
 }
 """The network of each config."""
 

@@ -1,0 +1,123 @@
+"""PixelSNAIL: gated residual blocks and causal attention in turns."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from pixelcnn_jax.config import PixelSNAILConfig
+from pixelcnn_jax.layers import (
+    Attention,
+    Conditions,
+    Coordinates,
+    GatedResnet,
+    NormedConv,
+    Pass,
+    Projection,
+    Seen,
+)
+from pixelcnn_jax.masks import block, square
+from pixelcnn_jax.models.base import Above, PixelModel
+
+SO_FAR = block(2, 2)
+"""Taps of the residual blocks."""
+
+
+class Block(nnx.Module):
+    """Residual blocks, then attention, whose result a last block takes in."""
+
+    def __init__(self, config: PixelSNAILConfig, rngs: nnx.Rngs):
+        c, filters, heads = config, config.filters, config.num_heads
+        conv = partial(NormedConv, dtype=c.dtype, rngs=rngs)
+        resnet = partial(
+            GatedResnet,
+            num_classes=c.num_classes,
+            dropout=c.dropout,
+            conv=conv,
+            doubled=False,
+        )
+        self.resnets = nnx.List(
+            [resnet(filters, 0, SO_FAR) for _ in range(c.num_resnets)]
+        )
+        # Row and column once per channel, as in the authors' code.
+        context = filters + 2 * c.channels
+        self.query = Projection(
+            context, heads * c.key_features, dropout=c.dropout, conv=conv
+        )
+        self.attention = Attention(
+            c.channels,
+            context,
+            c.key_features,
+            filters // 2 // heads,
+            num_heads=heads,
+            dropout=c.dropout,
+            conv=conv,
+            dtype=c.dtype,
+        )
+        self.out = resnet(filters, filters // 2, square(1))
+        self.skip = conv(filters, filters, square(1)) if c.skips else None
+
+    def __call__(
+        self,
+        h: jax.Array,
+        pixel: jax.Array,
+        background: jax.Array,
+        conditions: Conditions,
+        apply: Pass,
+    ) -> jax.Array:
+        """Same shape out as in, under any pass."""
+        for resnet in self.resnets:
+            h = resnet(h, None, conditions, apply)
+        context = jnp.concatenate([h, background], apply.features)
+        seen = Seen(
+            self.query(context, apply),
+            context,
+            self.attention.remember(pixel, context, apply),
+        )
+        return self.out(h, apply(self.attention, seen), conditions, apply)
+
+
+class PixelSNAIL(PixelModel):
+    """PixelSNAIL of Chen et al. 2018 (arXiv:1712.09763), after the authors' code.
+
+    One stream sees the row so far and the rows above, by shifted convolutions. Between
+    its blocks each position reads from all earlier ones, by attention, and so sees all
+    of them. Weights are normalised, and initialised from a first batch.
+
+    There is no useful wavefront: attention reads whole rows.
+    """
+
+    def __init__(self, config: PixelSNAILConfig, *, rngs: nnx.Rngs):
+        super().__init__(config)
+        conv = partial(NormedConv, dtype=config.dtype, rngs=rngs)
+        # One more for the channel of ones that `encode` adds.
+        first = partial(conv, config.channels + 1, config.filters, mask_type="A")
+        # Each is a small convolution whose output has been moved down, or right.
+        one_row = tuple((-1, c) for c in (-1, 0, 1))
+        self.first_above = first(one_row, shift=(1, 0))
+        self.first_left = first(((-1, -1), (0, -1)), shift=(0, 1))
+        self.coordinates = Coordinates()
+        self.blocks = nnx.List([Block(config, rngs) for _ in range(config.num_blocks)])
+        self.last = conv(config.filters, self.distribution.num_outputs, square(1))
+
+    def encode(self, images: jax.Array) -> jax.Array:
+        """Levels ``[..., C]`` from -1 to 1, and a one that tells pixels from none."""
+        x = images.astype(jnp.float32) * (2 / (self.config.levels - 1)) - 1
+        return jnp.concatenate([x, jnp.ones_like(x[..., :1])], -1)
+
+    def network(
+        self, x: jax.Array, above: Above, conditions: Conditions, apply: Pass
+    ) -> jax.Array:
+        pixel, _ = jnp.split(x, [self.config.channels], apply.features)
+        where = apply(self.coordinates, x)
+        background = jnp.concatenate([where] * self.config.channels, apply.features)
+        h = apply(self.first_above, x) + apply(self.first_left, x)
+        skipped = []
+        for stage in self.blocks:
+            h = stage(h, pixel, background, conditions, apply)
+            if stage.skip is not None:
+                skipped.append(apply(stage.skip, jax.nn.elu(h)))
+        if skipped:
+            h = jnp.stack(skipped).sum(0)
+        return apply(self.last, jax.nn.elu(h))

@@ -176,9 +176,8 @@ class Attention(CausalLayer[Seen, Memory]):
         height, width = x.query.shape[2:]
         keys, values = jnp.split(x.memory, [self.num_heads * self.key_features])
         place = jnp.arange(height * width)
-        sums = self._sums(
-            *map(self._of_maps, (x.query, keys, values)), place[:, None] > place
-        )
+        query, keys, values = (self._of_maps(y) for y in (x.query, keys, values))
+        sums = self._sums(query, keys, values, place[:, None] > place)
         mixed = jnp.moveaxis(_mean(sums), (1, 3, 0, 2), (0, 1, 2, 3))  # [N, V, B, P]
         return mixed.reshape(-1, mixed.shape[2], height, width)
 

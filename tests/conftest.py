@@ -29,6 +29,7 @@ import dataclasses  # noqa: E402
 
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
+from flax import nnx  # noqa: E402
 
 import pixelcnn_jax as pj  # noqa: E402
 from pixelcnn_jax.config import DataConfig, TrainingConfig  # noqa: E402
@@ -80,3 +81,18 @@ def tiny_config(tmp_path: Path) -> pj.Config:
 def with_training(config: pj.Config, **fields) -> pj.Config:
     training = dataclasses.replace(config.training, **fields)
     return dataclasses.replace(config, training=training)
+
+
+def whole_and_resumed(
+    config: pj.Config, images, workdir: Path
+) -> tuple[pj.Fit, pj.Fit]:
+    """A training of two epochs in one go, and one that stopped after the first."""
+    whole = pj.fit(config, images)
+    pj.fit(with_training(config, epochs=1), images, workdir=str(workdir))
+    return whole, pj.fit(config, images, workdir=str(workdir))
+
+
+def assert_same_weights(a: pj.PixelModel, b: pj.PixelModel) -> None:
+    """To the bit."""
+    leaves = [jax.tree.leaves(nnx.state(model)) for model in (a, b)]
+    assert all((x == y).all() for x, y in zip(*leaves, strict=True))

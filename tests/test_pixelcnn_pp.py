@@ -1,7 +1,5 @@
 """What is PixelCNN++'s own: its size, its initialisation, its grids."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +11,7 @@ from pixelcnn_jax.config import TrainingConfig
 from pixelcnn_jax.layers import ImagePass, NormedConv
 from pixelcnn_jax.masks import square
 from tests import oracles
-from tests.conftest import random_images
+from tests.conftest import assert_same_weights, random_images, whole_and_resumed
 from tests.family import stirred
 from tests.test_causality import blind_share
 
@@ -89,14 +87,8 @@ def test_calibration_is_the_same_for_any_devices_and_part_of_resume(tmp_path):
         model=pj.PixelCNNPPConfig.tiny(dropout=0.2),
         training=TrainingConfig(epochs=2, batch_size=12, ema_decay=0.9),
     )
-    whole = pj.fit(config, images)
-    first = dataclasses.replace(
-        config, training=dataclasses.replace(config.training, epochs=1)
-    )
-    pj.fit(first, images, workdir=str(tmp_path / "run"))
-    again = pj.fit(config, images, workdir=str(tmp_path / "run"))
-    leaves = [jax.tree.leaves(nnx.state(fit.model)) for fit in (whole, again)]
-    assert all((a == b).all() for a, b in zip(*leaves, strict=True))
+    whole, again = whole_and_resumed(config, images, tmp_path / "run")
+    assert_same_weights(whole.model, again.model)
     # The first weights are not those of the seed alone.
     gain = pj.build_model(config.model).first_v.gain[...]
     assert (np.abs(np.asarray(whole.model.first_v.gain[...]) - gain) > 0.2).any()

@@ -1,7 +1,5 @@
 """What is PixelSNAIL's own: its size, its attention, its coordinates."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,7 +17,7 @@ from pixelcnn_jax.layers import (
     Seen,
     Spec,
 )
-from tests.conftest import random_images
+from tests.conftest import assert_same_weights, random_images, whole_and_resumed
 from tests.family import FAMILY, member, stirred
 
 HEADS, KEYS, VALUES, CONTEXT = 2, 3, 4, 5
@@ -164,11 +162,5 @@ def test_training_resumes_exactly(tmp_path):
         model=pj.PixelSNAILConfig.tiny(dropout=0.2),
         training=TrainingConfig(epochs=2, batch_size=12, ema_decay=0.9),
     )
-    whole = pj.fit(config, images)
-    first = dataclasses.replace(
-        config, training=dataclasses.replace(config.training, epochs=1)
-    )
-    pj.fit(first, images, workdir=str(tmp_path / "run"))
-    again = pj.fit(config, images, workdir=str(tmp_path / "run"))
-    leaves = [jax.tree.leaves(nnx.state(fit.model)) for fit in (whole, again)]
-    assert all((a == b).all() for a, b in zip(*leaves, strict=True))
+    whole, again = whole_and_resumed(config, images, tmp_path / "run")
+    assert_same_weights(whole.model, again.model)

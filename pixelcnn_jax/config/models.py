@@ -54,14 +54,6 @@ class ModelConfig:
         """Channels whose order the masks carry: 1 if the distribution carries it."""
         return self.channels if self.distribution == "categorical" else 1
 
-    def _require_no_order(self) -> None:
-        require(
-            self.ordered_channels == 1,
-            "model.distribution categorical needs masks that keep the order of the"
-            f" channels, which {self.kind} has not, got model.channels {self.channels};"
-            " try model.distribution logistic_mixture",
-        )
-
     def _require_odd(self, field: str, least: int = 1) -> None:
         value = getattr(self, field)
         require(
@@ -143,13 +135,11 @@ class GatedPixelCNNConfig(ModelConfig):
 
 
 @dataclasses.dataclass(frozen=True)
-class PixelCNNPPConfig(ModelConfig):
-    """PixelCNN++: two streams through several resolutions.
+class ShiftedConfig(ModelConfig):
+    """What models of shifted convolutions share: no mask keeps the order of channels.
 
-    The defaults are those of the authors' code.
+    The defaults are for colour at 32x32, as in the papers.
     """
-
-    kind: ClassVar[str] = "pixelcnn_pp"
 
     height: int = 32
     """Rows of an image. Data of another size are resized."""
@@ -162,6 +152,26 @@ class PixelCNNPPConfig(ModelConfig):
     distribution: Literal["categorical", "logistic_mixture"] = "logistic_mixture"
     """The network's output distribution: a mixture of discretized logistics, or a
     softmax over the levels, which this architecture only has for one channel."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        require(
+            self.ordered_channels == 1,
+            "model.distribution categorical needs masks that keep the order of the"
+            f" channels, which {self.kind} has not, got model.channels {self.channels};"
+            " try model.distribution logistic_mixture",
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class PixelCNNPPConfig(ShiftedConfig):
+    """PixelCNN++: two streams through several resolutions.
+
+    The defaults are those of the authors' code.
+    """
+
+    kind: ClassVar[str] = "pixelcnn_pp"
+
     filters: int = 160
     """Width of both streams."""
     num_resnets: int = 5
@@ -175,7 +185,6 @@ class PixelCNNPPConfig(ModelConfig):
         super().__post_init__()
         for field in ("filters", "num_resnets", "resolutions"):
             require_at_least("model", self, field, 1)
-        self._require_no_order()
 
     @classmethod
     def tiny(cls, **overrides: Any) -> "PixelCNNPPConfig":
@@ -186,7 +195,7 @@ class PixelCNNPPConfig(ModelConfig):
 
 
 @dataclasses.dataclass(frozen=True)
-class PixelSNAILConfig(ModelConfig):
+class PixelSNAILConfig(ShiftedConfig):
     """PixelSNAIL: residual blocks and attention to all earlier pixels.
 
     The defaults are those of the authors' code.
@@ -194,17 +203,6 @@ class PixelSNAILConfig(ModelConfig):
 
     kind: ClassVar[str] = "pixelsnail"
 
-    height: int = 32
-    """Rows of an image. Data of another size are resized."""
-    width: int = 32
-    """Columns of an image."""
-    channels: int = 3
-    """Channels of a pixel: 1 grey, 3 colour."""
-    levels: int = 256
-    """Values that a channel can take; data with more are quantised."""
-    distribution: Literal["categorical", "logistic_mixture"] = "logistic_mixture"
-    """The network's output distribution: a mixture of discretized logistics, or a
-    softmax over the levels, which this architecture only has for one channel."""
     filters: int = 256
     """Width of the network; what attention brings is half as wide."""
     num_blocks: int = 12
@@ -223,7 +221,6 @@ class PixelSNAILConfig(ModelConfig):
         for field in ("num_blocks", "num_resnets", "key_features", "num_heads"):
             require_at_least("model", self, field, 1)
         self._require_multiple("filters", 2 * self.num_heads)
-        self._require_no_order()
 
     @classmethod
     def tiny(cls, **overrides: Any) -> "PixelSNAILConfig":

@@ -6,7 +6,7 @@ states the contract of a layer, `passes` how a network's body applies layers, `r
 how a cache is laid out, `products` the arithmetic that both passes share.
 """
 
-from pixelcnn_jax.layers.attention import Attention, Coordinates, Projection, Seen
+from pixelcnn_jax.layers.attention import Attention, Seen
 from pixelcnn_jax.layers.base import (
     NO_CONDITIONS,
     AnyLayer,
@@ -21,9 +21,10 @@ from pixelcnn_jax.layers.base import (
 from pixelcnn_jax.layers.blocks import GatedLayer, MakeConv, ResidualBlock
 from pixelcnn_jax.layers.conditions import ClassBias
 from pixelcnn_jax.layers.convolution import CausalConv
+from pixelcnn_jax.layers.coordinates import Coordinates
 from pixelcnn_jax.layers.normed import NormedConv
 from pixelcnn_jax.layers.passes import CachedPass, CalibratingPass, ImagePass, Pass
-from pixelcnn_jax.layers.resnets import GatedResnet, concat_elu
+from pixelcnn_jax.layers.resnets import GatedResnet, Projection, concat_elu
 from pixelcnn_jax.layers.strided import Grow, Shrink
 
 __all__ = [

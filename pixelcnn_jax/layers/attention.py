@@ -16,78 +16,15 @@ from flax import nnx
 from jax import lax
 from jax.typing import DTypeLike
 
-from pixelcnn_jax.layers.base import (
-    NO_CONDITIONS,
-    At,
-    CausalLayer,
-    Row,
-    Spec,
-)
+from pixelcnn_jax.layers.base import At, CausalLayer, Row, Spec
 from pixelcnn_jax.layers.passes import CachedPass, Pass
-from pixelcnn_jax.layers.resnets import GatedResnet, MakeNormed
-from pixelcnn_jax.masks import square
+from pixelcnn_jax.layers.resnets import MakeNormed, Projection
 
 LEAST_TOTAL = 1e-6
 """Added to the sum of the weights before it divides: nothing to read from gives 0."""
 
 LEAST_SCORE = float(np.finfo(np.float32).min)
 """The best score of nothing."""
-
-
-class Coordinates(CausalLayer[jax.Array, jax.Array]):
-    """Where a position is: its row and its column, each from -0.5 to 0.5.
-
-    Of the image at hand, whatever the size of those that the model was trained on. Its
-    cache is that size, float32 ``[2]``. Its input only tells shapes.
-    """
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """``[2, B, H, W]``."""
-        _, batch, height, width = x.shape
-        rows, columns = jnp.mgrid[:height, :width]
-        found = self._scaled(rows, columns, jnp.array([height, width], jnp.float32))
-        return jnp.broadcast_to(found[:, None], (2, batch, height, width))
-
-    def init_cache(self, spec: Spec) -> jax.Array:
-        return jnp.array([spec.height, spec.width], jnp.float32)
-
-    def step(
-        self, cache: jax.Array, at: At, x: jax.Array
-    ) -> tuple[jax.Array, jax.Array]:
-        """``[F, B, 2]``."""
-        if isinstance(at, Row):
-            columns = jnp.arange(x.shape[0])
-            rows = jnp.broadcast_to(at.row, columns.shape)
-        else:
-            rows, columns = at.rows_F, at.columns_F
-        found = self._scaled(rows, columns, cache).T[:, None]
-        return jnp.broadcast_to(found, (*x.shape[:2], 2)), cache
-
-    @staticmethod
-    def _scaled(rows: jax.Array, columns: jax.Array, size: jax.Array) -> jax.Array:
-        return jnp.stack([rows / size[0], columns / size[1]]) - 0.5
-
-
-class Projection(nnx.Module):
-    """A gated residual block that sees one position, and a 1x1 layer: what queries,
-    keys and values come from. No condition: the features read know it already."""
-
-    def __init__(
-        self, in_features: int, out_features: int, *, dropout: float, conv: MakeNormed
-    ):
-        self.block = GatedResnet(
-            in_features,
-            0,
-            square(1),
-            num_classes=0,
-            dropout=dropout,
-            conv=conv,
-            doubled=False,
-        )
-        self.out = conv(in_features, out_features, square(1))
-
-    def __call__(self, x: jax.Array, apply: Pass) -> jax.Array:
-        return apply(self.out, self.block(x, None, NO_CONDITIONS, apply))
 
 
 class Seen(NamedTuple):
@@ -228,16 +165,14 @@ class Attention(CausalLayer[Seen, Memory]):
 
     def step(self, cache: Memory, at: At, x: Seen) -> tuple[jax.Array, Memory]:
         """``[F, B, N * V]``; of a row, the pixels must be known."""
+        query = self._of_step(x.query)
         if isinstance(at, Row):
             cache = self._write(cache, at.row, jnp.int32(0), x.memory)
             place = at.row * len(x.query) + jnp.arange(len(x.query))
+            sums = self._read_all(cache, place, query)
         else:
             cache = cache._replace(context=x.context)
             place = at.rows_F * cache.keys.shape[3] + at.columns_F
-        query = self._of_step(x.query)
-        if isinstance(at, Row):
-            sums = self._read_all(cache, place, query)
-        else:
             sums = lax.platform_dependent(
                 cache, place, query, cpu=self._read_rows, default=self._read_all
             )

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from pixelcnn_jax.layers.base import Conditions
+from pixelcnn_jax.layers.base import NO_CONDITIONS, Conditions
 from pixelcnn_jax.layers.conditions import ClassBias
 from pixelcnn_jax.layers.normed import NormedConv
 from pixelcnn_jax.layers.passes import Pass
@@ -95,3 +95,25 @@ class GatedResnet(nnx.Module):
 
     def _elu(self, x: jax.Array, features: int) -> jax.Array:
         return concat_elu(x, features) if self.doubled else jax.nn.elu(x)
+
+
+class Projection(nnx.Module):
+    """A gated residual block that sees one position, and a 1x1 layer: what queries,
+    keys and values come from. No condition: the features read know it already."""
+
+    def __init__(
+        self, in_features: int, out_features: int, *, dropout: float, conv: MakeNormed
+    ):
+        self.block = GatedResnet(
+            in_features,
+            0,
+            square(1),
+            num_classes=0,
+            dropout=dropout,
+            conv=conv,
+            doubled=False,
+        )
+        self.out = conv(in_features, out_features, square(1))
+
+    def __call__(self, x: jax.Array, apply: Pass) -> jax.Array:
+        return apply(self.out, self.block(x, None, NO_CONDITIONS, apply))

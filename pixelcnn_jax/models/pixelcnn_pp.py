@@ -16,15 +16,17 @@ from pixelcnn_jax.layers import (
     Pass,
     Shrink,
 )
-from pixelcnn_jax.masks import above, block, square
+from pixelcnn_jax.masks import above, square
 from pixelcnn_jax.models.base import PixelModel
+from pixelcnn_jax.models.shifted import (
+    SO_FAR,
+    first_layers_so_far,
+    signed_with_ones,
+)
 
 ROWS_ABOVE = above(3)
 """Taps of the vertical stream: its own row and the row above, whose features know only
 rows above themselves."""
-
-SO_FAR = block(2, 2)
-"""Taps of the horizontal stream."""
 
 
 class Found(NamedTuple):
@@ -94,22 +96,17 @@ class PixelCNNPP(PixelModel):
         conv = partial(NormedConv, dtype=config.dtype, rngs=rngs)
         # One more for the channel of ones that `encode` adds.
         inputs, filters = config.channels + 1, config.filters
-        first = partial(conv, inputs, filters, mask_type="A")
-        # Each is a small convolution whose output has been moved down, or right.
+        # A small convolution whose output has been moved down.
         two_rows = tuple((r, c) for r in (-2, -1) for c in (-1, 0, 1))
-        one_row = tuple((-1, c) for c in (-1, 0, 1))
-        self.first_v = first(two_rows, shift=(1, 0))
-        self.first_above = first(one_row, shift=(1, 0))
-        self.first_left = first(((-1, -1), (0, -1)), shift=(0, 1))
+        self.first_v = conv(inputs, filters, two_rows, "A", shift=(1, 0))
+        self.first_above, self.first_left = first_layers_so_far(inputs, filters, conv)
         self.resolutions = nnx.List(
             [Resolution(config, level, rngs) for level in range(config.resolutions)]
         )
         self.last = conv(filters, self.distribution.num_outputs, square(1))
 
     def encode(self, images: jax.Array) -> jax.Array:
-        """Levels ``[..., C]`` from -1 to 1, and a one that tells pixels from none."""
-        x = images.astype(jnp.float32) * (2 / (self.config.levels - 1)) - 1
-        return jnp.concatenate([x, jnp.ones_like(x[..., :1])], -1)
+        return signed_with_ones(images, self.config.levels)
 
     def vertical(
         self, x: jax.Array, conditions: Conditions, apply: Pass

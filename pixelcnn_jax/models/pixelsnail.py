@@ -17,11 +17,13 @@ from pixelcnn_jax.layers import (
     Projection,
     Seen,
 )
-from pixelcnn_jax.masks import block, square
+from pixelcnn_jax.masks import square
 from pixelcnn_jax.models.base import Above, PixelModel
-
-SO_FAR = block(2, 2)
-"""Taps of the residual blocks."""
+from pixelcnn_jax.models.shifted import (
+    SO_FAR,
+    first_layers_so_far,
+    signed_with_ones,
+)
 
 
 class Block(nnx.Module):
@@ -92,19 +94,15 @@ class PixelSNAIL(PixelModel):
         super().__init__(config)
         conv = partial(NormedConv, dtype=config.dtype, rngs=rngs)
         # One more for the channel of ones that `encode` adds.
-        first = partial(conv, config.channels + 1, config.filters, mask_type="A")
-        # Each is a small convolution whose output has been moved down, or right.
-        one_row = tuple((-1, c) for c in (-1, 0, 1))
-        self.first_above = first(one_row, shift=(1, 0))
-        self.first_left = first(((-1, -1), (0, -1)), shift=(0, 1))
+        self.first_above, self.first_left = first_layers_so_far(
+            config.channels + 1, config.filters, conv
+        )
         self.coordinates = Coordinates()
         self.blocks = nnx.List([Block(config, rngs) for _ in range(config.num_blocks)])
         self.last = conv(config.filters, self.distribution.num_outputs, square(1))
 
     def encode(self, images: jax.Array) -> jax.Array:
-        """Levels ``[..., C]`` from -1 to 1, and a one that tells pixels from none."""
-        x = images.astype(jnp.float32) * (2 / (self.config.levels - 1)) - 1
-        return jnp.concatenate([x, jnp.ones_like(x[..., :1])], -1)
+        return signed_with_ones(images, self.config.levels)
 
     def network(
         self, x: jax.Array, above: Above, conditions: Conditions, apply: Pass

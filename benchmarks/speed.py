@@ -125,12 +125,13 @@ def works(settings: Settings) -> Iterator[tuple[str, Work]]:
     for side in settings.sides or (network.side,):
         for dtype in settings.dtypes:
             fields: dict[str, Any] = dict(height=side, width=side, dtype=dtype)
-            asked = {
-                network.depth: settings.layers,
-                network.width: 8 if settings.quick else settings.filters,
-                "num_resnets": settings.num_resnets,
-            }
-            fields |= {k: v for k, v in asked.items() if v is not None}
+            # Pairs: the depth of PixelCNN++ is its num_resnets, by either flag.
+            asked = (
+                (network.depth, settings.layers),
+                (network.width, 8 if settings.quick else settings.filters),
+                ("num_resnets", settings.num_resnets),
+            )
+            fields |= {field: value for field, value in asked if value is not None}
             work = Work(settings.task, network.config, fields, settings.batch_size)
             where = f"{side}x{side}, {dtype}"
             if settings.task == "sampling":

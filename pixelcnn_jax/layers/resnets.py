@@ -47,6 +47,7 @@ class GatedResnet(nnx.Module):
         features: of x.
         other_features: of what else the block reads; 0: nothing.
         taps: of both convolutions.
+        num_classes: that the block is conditioned on; None: it takes no conditions.
         doubled: whether the ELU is ``concat_elu``, as in PixelCNN++; PixelSNAIL has a
             plain one.
     """
@@ -57,7 +58,7 @@ class GatedResnet(nnx.Module):
         other_features: int,
         taps: Taps,
         *,
-        num_classes: int,
+        num_classes: int | None,
         dropout: float,
         conv: MakeNormed,
         doubled: bool = True,
@@ -75,7 +76,9 @@ class GatedResnet(nnx.Module):
         self.second = conv(
             times * features, 2 * features, taps, first_deviation=GATE_DEVIATION
         )
-        self.condition = ClassBias(num_classes, 2 * features)
+        self.condition = (
+            None if num_classes is None else ClassBias(num_classes, 2 * features)
+        )
 
     def __call__(
         self,
@@ -89,7 +92,9 @@ class GatedResnet(nnx.Module):
         if self.other is not None and other is not None:
             y = y + apply(self.other, self._elu(other, apply.features))
         y = apply.dropout(self._elu(y, apply.features), self.dropout)
-        y = apply(self.condition, (apply(self.second, y), conditions))
+        y = apply(self.second, y)
+        if self.condition is not None:
+            y = apply(self.condition, (y, conditions))
         values, gates = jnp.split(y, 2, axis=apply.features)
         return x + values * nnx.sigmoid(gates)
 
@@ -108,7 +113,7 @@ class Projection(nnx.Module):
             in_features,
             0,
             square(1),
-            num_classes=0,
+            num_classes=None,
             dropout=dropout,
             conv=conv,
             doubled=False,

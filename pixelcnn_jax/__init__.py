@@ -27,7 +27,7 @@ from pixelcnn_jax.models import (
     build_model,
 )
 from pixelcnn_jax.posterior import class_log_posterior
-from pixelcnn_jax.runs import load
+from pixelcnn_jax.runs import load, save
 from pixelcnn_jax.sampling import Sampler, sample
 from pixelcnn_jax.stepper import Stepper
 from pixelcnn_jax.training import Fit, fit, train
@@ -62,5 +62,6 @@ __all__ = [
     "pixel_log_prob",
     "preset",
     "sample",
+    "save",
     "train",
 ]

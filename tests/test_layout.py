@@ -75,6 +75,7 @@ ALLOWED = {
         "files",
         "likelihood",
         "models",
+        "params",
         "pictures",
         "posterior",
         "runs",

@@ -6,7 +6,7 @@ import signal
 import sys
 
 from pixelcnn_jax import config
-from pixelcnn_jax.commands import compress, evaluate, sample, train
+from pixelcnn_jax.commands import compress, evaluate, publish, sample, train
 from pixelcnn_jax.commands.flags import Command, name_flags
 from pixelcnn_jax.commands.machine import configure_jax
 from pixelcnn_jax.errors import UserError
@@ -22,6 +22,7 @@ COMMANDS = {
         evaluate.COMMAND,
         compress.COMPRESS,
         compress.DECOMPRESS,
+        publish.COMMAND,
     )
 }
 

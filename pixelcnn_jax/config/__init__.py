@@ -4,6 +4,7 @@ Every default of the package stands here. A preset is a named `Config`.
 """
 
 from pixelcnn_jax.config.models import (
+    AnyModelConfig,
     GatedPixelCNNConfig,
     ModelConfig,
     PixelCNNConfig,
@@ -17,6 +18,7 @@ from pixelcnn_jax.config.settings import ARRAYS, Config, DataConfig, TrainingCon
 __all__ = [
     "ARRAYS",
     "PRESETS",
+    "AnyModelConfig",
     "Config",
     "DataConfig",
     "GatedPixelCNNConfig",

@@ -2,6 +2,16 @@
 
 from pixelcnn_jax.runs.checkpoints import Items, Which
 from pixelcnn_jax.runs.run import Run, load
+from pixelcnn_jax.runs.saving import model_folder, save, write_model
 from pixelcnn_jax.runs.tables import Row
 
-__all__ = ["Items", "Row", "Run", "Which", "load"]
+__all__ = [
+    "Items",
+    "Row",
+    "Run",
+    "Which",
+    "load",
+    "model_folder",
+    "save",
+    "write_model",
+]

@@ -65,17 +65,17 @@ class Checkpoints:
         return found[-1] if which == "latest" else self._best(found)
 
     def _best(self, steps: list[int]) -> int:
-        scores = {step: self._score(step) for step in steps}
+        found = {step: self.bits_per_dim(step) for step in steps}
+        scores = {step: math.inf if x is None else x for step, x in found.items()}
         if all(score == math.inf for score in scores.values()):
             return steps[-1]
         # Of equals the earliest, so that the best one moves only for a gain.
         return min(steps, key=lambda step: (scores[step], step))
 
-    def _score(self, step: int) -> float:
+    def bits_per_dim(self, step: int) -> float | None:
+        """On the validation images; None if it was not measured."""
         manifest = manifests.read(self._of(step))
-        if manifest is None or manifest.bits_per_dim is None:
-            return math.inf
-        return manifest.bits_per_dim
+        return None if manifest is None else manifest.bits_per_dim
 
     def save(
         self, step: int, items: Mapping[str, object], bits_per_dim: float | None

@@ -1,0 +1,92 @@
+"""Copy a trained model into a folder to share."""
+
+import dataclasses
+import hashlib
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from pixelcnn_jax import data
+from pixelcnn_jax.commands.flags import Command, flags_of, parse
+from pixelcnn_jax.commands.model_card import Figures, model_card
+from pixelcnn_jax.config import Config
+from pixelcnn_jax.errors import require
+from pixelcnn_jax.files import write_text
+from pixelcnn_jax.likelihood import evaluate
+from pixelcnn_jax.models.base import PixelModel
+from pixelcnn_jax.runs import Run, Which, model_folder, write_model
+
+ABOUT = "Copy what sampling needs of a run into a folder to share, with a model card."
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What to publish, and where to."""
+
+    run: Annotated[str, tyro.conf.Positional]
+    """A run's folder."""
+    folder: Annotated[str, tyro.conf.Positional]
+    """The folder to make."""
+    checkpoint: Which = "best"
+    """The best on the validation images (the latest if there were none), or the
+    latest."""
+    licence: str | None = None
+    """Of the weights, such as MIT, for the model card."""
+    evaluate: bool = False
+    """Measure the bits per dimension of the test images too, for the model card."""
+
+
+FLAGS = flags_of(("checkpoint", "licence", "evaluate"))
+
+
+def run(args: list[str], program: str) -> None:
+    """Publish what the arguments ask for.
+
+    Raises:
+        UserError: one of them is wrong, the run can't be read or the folder not
+            written.
+    """
+    settings = parse(Settings, Settings("", ""), args, program, ABOUT)
+    require(
+        bool(settings.run and settings.folder),
+        f"the run and the folder must both be named, got {settings.run or 'neither'};"
+        f" see {program} --help",
+    )
+    source, target = Run.named(settings.run), Path(settings.folder)
+    config = shared_config(source.config(), target.name)
+    with model_folder(target) as place:
+        step = source.checkpoints.choose(settings.checkpoint)
+        model = source.load(settings.checkpoint)
+        test = _test_bits(model, source.config()) if settings.evaluate else None
+        validation = source.checkpoints.bits_per_dim(step)
+        write_model(place, model, config, step, validation)
+        figures = Figures(step, validation, test)
+        card = model_card(target.name, model, config, figures, settings.licence)
+        write_text(place / "README.md", card)
+        write_text(place / "SHA256SUMS", checksums(place))
+    print(f"{target}: {source.path} at step {step}, with checksums and README.md")
+
+
+def shared_config(config: Config, name: str) -> Config:
+    """The settings without the places of the machine that trained."""
+    place = dataclasses.replace(config.data, data_dir=None)
+    return dataclasses.replace(config, workdir=f"runs/{name}", data=place)
+
+
+def _test_bits(model: PixelModel, config: Config) -> float:
+    test = data.load(config.data, config.model).test.for_model(config.model)
+    return evaluate(model, test.levels(data.TEST_SEED), test.labels).bits_per_dim
+
+
+def checksums(folder: Path) -> str:
+    """A line per file, as ``sha256sum --check`` reads them."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return "".join(
+        f"{hashlib.sha256(path.read_bytes()).hexdigest()}"
+        f"  {path.relative_to(folder).as_posix()}\n"
+        for path in files
+    )
+
+
+COMMAND = Command("publish", ABOUT, FLAGS, run)

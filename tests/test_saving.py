@@ -1,0 +1,123 @@
+"""A model in a folder of its own loads bit for bit, and tells where it is from."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import jax.numpy as jnp
+import pytest
+
+import pixelcnn_jax as pj
+from pixelcnn_jax import config
+from pixelcnn_jax.commands import publish
+from pixelcnn_jax.commands.model_card import training_command
+from pixelcnn_jax.params import to_params
+from pixelcnn_jax.runs import Run
+from tests.conftest import assert_same_weights, slowly, tiny_model, with_training
+from tests.family import member
+from tests.test_command_lines import refused
+
+
+@pytest.mark.parametrize("name", ["book-wide", *slowly("pp")])
+def test_a_saved_model_loads_bit_for_bit(name: str, tmp_path: Path):
+    pj.save(member(name), tmp_path / "below" / "mine")
+    loaded = pj.load(tmp_path / "below" / "mine")
+    assert loaded.config == member(name).config
+    assert_same_weights(loaded, member(name))
+
+
+def test_damage_of_a_saved_model_is_found(tmp_path: Path):
+    pj.save(tiny_model(), tmp_path / "mine")
+    files = [p for p in (tmp_path / "mine" / "checkpoints").rglob("*") if p.is_file()]
+    largest = max(files, key=lambda path: path.stat().st_size)
+    content = bytearray(largest.read_bytes())
+    content[len(content) // 2] ^= 1
+    largest.write_bytes(content)
+    with pytest.raises(pj.UserError, match="differs from what was saved"):
+        pj.load(tmp_path / "mine")
+
+
+def test_saving_overwrites_nothing_and_leaves_no_half(tmp_path: Path, monkeypatch):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine").write_text("mine")
+    for taken in ("full", "full/mine"):
+        with pytest.raises(pj.UserError, match="folder must be a new or an empty one"):
+            pj.save(tiny_model(), tmp_path / taken)
+    with pytest.raises(pj.UserError, match="one of this package, got int"):
+        pj.save(3, tmp_path / "new")  # pyright: ignore[reportArgumentType]
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pixelcnn_jax.runs.run.write_text", full)
+        with pytest.raises(pj.UserError, match="can be written, got .*No space"):
+            pj.save(tiny_model(), tmp_path / "new")
+    assert {p.name for p in tmp_path.iterdir()} == {"full"}
+    (tmp_path / "empty").mkdir()
+    pj.save(tiny_model(), tmp_path / "empty")
+    pj.load(tmp_path / "empty")
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A run of two saves, the first the better one, with the places of a machine."""
+    kept = Run(tmp_path / "run")
+    kept.path.mkdir()
+    place = config.DataConfig("mnist", data_dir="/home/somebody/secret")
+    kept.write_config(
+        config.Config(workdir=str(kept.path), model=tiny_model().config, data=place)
+    )
+    for step, bits in ((10, 1.25), (20, 3.0)):
+        model = tiny_model(seed=step)
+        items = {"params": to_params(model)[1], "training": {"step": jnp.int32(step)}}
+        kept.checkpoints.save(step, items, bits)
+    return kept.path
+
+
+def test_a_published_run_holds_what_sampling_needs_and_its_card(
+    run: Path, tmp_path: Path, capsys
+):
+    folder = tmp_path / "shared"
+    publish.run([str(run), str(folder), "--licence", "MIT"], "publish")
+    assert "at step 10" in capsys.readouterr().out
+    assert_same_weights(pj.load(folder), tiny_model(seed=10))
+    assert {path.name for path in folder.iterdir()} == {
+        *("README.md", "SHA256SUMS", "checkpoints", "config.json")
+    }
+    assert not list(folder.rglob("training"))
+    card = (folder / "README.md").read_text()
+    for text in ("MNIST", "CC BY-SA 3.0", "python train.py", "1.2500", ": MIT."):
+        assert text in card
+    texts = [p.read_bytes() for p in folder.rglob("*") if p.is_file()]
+    assert not any(b"somebody" in text for text in texts)
+    assert (folder / "SHA256SUMS").read_text().count("\n") == len(texts) - 1
+    if shutil.which("sha256sum"):
+        check = ["sha256sum", "--check", "--quiet", "SHA256SUMS"]
+        assert subprocess.run(check, cwd=folder).returncode == 0
+
+
+def test_what_was_published_can_be_published_again(run: Path, tmp_path: Path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    publish.run([str(run), str(first), "--checkpoint", "latest"], "publish")
+    publish.run([str(first), str(second)], "publish")
+    assert_same_weights(pj.load(second), tiny_model(seed=20))
+
+
+def test_publish_refuses(run: Path, tmp_path: Path, capsys):
+    for arguments, message in (
+        ([], "the run and the folder must both be named, got neither"),
+        ([str(run)], "must both be named"),
+        ([str(run), str(run)], "folder must be a new or an empty one"),
+        ([str(tmp_path / "no"), str(tmp_path / "new")], "must hold config.json"),
+    ):
+        assert message in refused("publish", arguments, capsys)
+    assert not (tmp_path / "new").exists()
+
+
+def test_the_card_names_the_command_that_trains():
+    assert training_command(pj.preset("mnist")) == "python train.py mnist"
+    other = with_training(pj.preset("digits-gated"), clip_norm=1.0, epochs=3)
+    assert training_command(other) == (
+        "python train.py digits-gated --training.epochs 3 --training.clip-norm 1.0"
+    )

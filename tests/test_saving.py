@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 import pixelcnn_jax as pj
@@ -13,7 +14,14 @@ from pixelcnn_jax.commands import publish
 from pixelcnn_jax.commands.model_card import training_command
 from pixelcnn_jax.params import to_params
 from pixelcnn_jax.runs import Run
-from tests.conftest import assert_same_weights, slowly, tiny_model, with_training
+from pixelcnn_jax.training.beginning import first_model
+from tests.conftest import (
+    assert_same_weights,
+    random_images,
+    slowly,
+    tiny_model,
+    with_training,
+)
 from tests.family import member
 from tests.test_command_lines import refused
 
@@ -121,3 +129,57 @@ def test_the_card_names_the_command_that_trains():
     assert training_command(other) == (
         "python train.py digits-gated --training.epochs 3 --training.clip-norm 1.0"
     )
+
+
+# --- a run that begins with the weights of another
+
+
+def begun(model: pj.PixelModel, init_from: Path | str) -> pj.PixelModel:
+    settings = config.TrainingConfig(init_from=str(init_from))
+    images = pj.ImageSet(random_images(model, 2))
+    return first_model(model, config.Config(training=settings), images)
+
+
+def test_a_new_run_begins_with_the_weights_of_another(tmp_path: Path):
+    pj.save(tiny_model(seed=3), tmp_path / "other")
+    assert_same_weights(begun(tiny_model(), tmp_path / "other"), tiny_model(seed=3))
+
+
+def test_weights_that_do_not_fit_are_listed(tmp_path: Path):
+    pj.save(member("book-wide"), tmp_path / "wide")
+    with pytest.raises(pj.UserError) as raised:
+        begun(tiny_model(), tmp_path / "wide")
+    for text in (
+        "blocks.0.condition.table [3, 4] (here missing)",
+        "blocks.1.expand.kernel missing (here [1, 4, 8])",
+        "and 3 more; set the model as there",
+    ):
+        assert text in str(raised.value)
+    with pytest.raises(pj.UserError, match="training.init_from must be a run that"):
+        begun(tiny_model(), tmp_path / "no")
+
+
+@pytest.mark.slow
+def test_the_optimizer_of_a_run_from_another_begins_afresh(tmp_path: Path):
+    first, images = tiny_model(), random_images(tiny_model(), 8)
+    pj.save(first, tmp_path / "first")
+    training = config.TrainingConfig(
+        epochs=1, batch_size=4, learning_rate=1e-12, init_from=str(tmp_path / "first")
+    )
+    settings = config.Config(model=first.config, training=training)
+    pj.fit(settings, images, workdir=tmp_path / "run")
+    _, expected = to_params(first)
+    for name, x in to_params(pj.load(tmp_path / "run"))[1].items():
+        np.testing.assert_allclose(x, expected[name], atol=1e-8)
+    kept = Run(tmp_path / "run").config().training
+    assert kept == training
+    # Two updates of its own, and no more.
+    assert Run(tmp_path / "run").checkpoints.steps() == [2]
+
+
+def test_a_saved_model_is_no_run_to_go_on_with(tmp_path: Path):
+    first = tiny_model()
+    pj.save(first, tmp_path / "mine")
+    kept = Run(tmp_path / "mine")
+    with pytest.raises(pj.UserError, match="must hold training to go on .*init_from"):
+        kept.restore("latest", {"params": to_params(first)[1], "training": {}}, first)

@@ -70,8 +70,14 @@ def run(args: list[str], program: str) -> None:
 
 def shared_config(config: Config, name: str) -> Config:
     """The settings without the places of the machine that trained."""
-    place = dataclasses.replace(config.data, data_dir=None)
-    return dataclasses.replace(config, workdir=f"runs/{name}", data=place)
+    data, training = config.data, config.training
+    data = dataclasses.replace(data, data_dir=None)
+    if training.init_from is not None:
+        origin = Path(training.init_from).name
+        training = dataclasses.replace(training, init_from=origin)
+    return dataclasses.replace(
+        config, workdir=f"runs/{name}", data=data, training=training
+    )
 
 
 def _test_bits(model: PixelModel, config: Config) -> float:

@@ -76,6 +76,10 @@ class TrainingConfig:
     """Images whose gradients are computed at once; the gradients of a batch are summed
     over its microbatches, which saves memory. None: as many as have 1,024 pixels on a
     CPU (activations stay in its cache), the whole batch elsewhere."""
+    init_from: str | None = None
+    """A run, or a model that ships with the package, whose best weights a new run
+    begins with; they must have the shapes of this model's. The optimizer begins
+    afresh."""
 
     def __post_init__(self):
         require_at_least("training", self, "epochs", 1)

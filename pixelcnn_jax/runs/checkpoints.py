@@ -125,10 +125,18 @@ class Checkpoints:
                 checkpoint that 0.1.0 wrote are converted.
 
         Raises:
-            UserError: a file is missing or differs from what was saved. The message
-                names the checkpoint before it that is whole.
+            UserError: an item was not saved; or a file is missing or differs from what
+                was saved: then the message names the checkpoint before it that is
+                whole.
         """
         self._require_whole(step)
+        missing = [name for name in items if not (self._of(step) / name).is_dir()]
+        require(
+            not missing,
+            f"a checkpoint must hold {', '.join(missing)} to go on from, and"
+            f" {self._of(step)} only has what sampling needs; begin in another workdir"
+            f" with training.init_from {self.folder.parent}",
+        )
         manifest = manifests.read(self._of(step))
         if manifest is not None and manifest.format == 1:
             return self._restore_old(step, items, model)

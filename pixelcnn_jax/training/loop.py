@@ -17,7 +17,7 @@ from pixelcnn_jax.likelihood import evaluate
 from pixelcnn_jax.models import build_model
 from pixelcnn_jax.models.base import PixelModel
 from pixelcnn_jax.runs import Row, tables
-from pixelcnn_jax.training.calibration import calibrated
+from pixelcnn_jax.training.beginning import first_model
 from pixelcnn_jax.training.keeping import Keeper
 from pixelcnn_jax.training.reports import Console, Result
 from pixelcnn_jax.training.trainer import Trainer
@@ -69,7 +69,7 @@ def learn(
         console.say(f"going on with {config.workdir} from step {int(state.step)}")
     else:
         # Only if a run begins: weights that have learnt are not to be scaled anew.
-        state = trainer.init(calibrated(model, config, images))
+        state = trainer.init(first_model(model, config, images))
     with keeper, contextlib.closing(console):
         rows = keeper.begin(state)
         for epoch in range(done, config.training.epochs):

@@ -5,37 +5,44 @@ in, D features out, V levels, M mixture components, P parameters of a pixel's
 distribution, F the positions of a front, N images of a set.
 """
 
-from pixelcnn_jax.completion import complete
-from pixelcnn_jax.compression import compress, decompress
-from pixelcnn_jax.config import (
-    Config,
-    GatedPixelCNNConfig,
-    PixelCNNConfig,
-    PixelCNNPPConfig,
-    PixelSNAILConfig,
-    preset,
-)
-from pixelcnn_jax.data import ImageSet
-from pixelcnn_jax.errors import UserError
-from pixelcnn_jax.likelihood import bits_per_dim, log_prob, pixel_log_prob
-from pixelcnn_jax.models import (
-    GatedPixelCNN,
-    PixelCNN,
-    PixelCNNPP,
-    PixelModel,
-    PixelSNAIL,
-    build_model,
-)
-from pixelcnn_jax.posterior import class_log_posterior
-from pixelcnn_jax.runs import load, save
-from pixelcnn_jax.sampling import Sampler, sample
-from pixelcnn_jax.stepper import Stepper
-from pixelcnn_jax.training import Fit, fit, train
+import importlib
+from typing import TYPE_CHECKING
 
 __version__ = "0.2.0"
 
+if TYPE_CHECKING:
+    from pixelcnn_jax.completion import complete
+    from pixelcnn_jax.compression import compress, decompress
+    from pixelcnn_jax.config import (
+        Config,
+        GatedPixelCNNConfig,
+        PixelCNNConfig,
+        PixelCNNPPConfig,
+        PixelSNAILConfig,
+        preset,
+    )
+    from pixelcnn_jax.data import ImageSet
+    from pixelcnn_jax.errors import UserError
+    from pixelcnn_jax.exported import ExportedSampler, load_sampler
+    from pixelcnn_jax.exporting import export_sampler
+    from pixelcnn_jax.likelihood import bits_per_dim, log_prob, pixel_log_prob
+    from pixelcnn_jax.models import (
+        GatedPixelCNN,
+        PixelCNN,
+        PixelCNNPP,
+        PixelModel,
+        PixelSNAIL,
+        build_model,
+    )
+    from pixelcnn_jax.posterior import class_log_posterior
+    from pixelcnn_jax.runs import load, save
+    from pixelcnn_jax.sampling import Sampler, sample
+    from pixelcnn_jax.stepper import Stepper
+    from pixelcnn_jax.training import Fit, fit, train
+
 __all__ = [
     "Config",
+    "ExportedSampler",
     "Fit",
     "GatedPixelCNN",
     "GatedPixelCNNConfig",
@@ -56,8 +63,10 @@ __all__ = [
     "complete",
     "compress",
     "decompress",
+    "export_sampler",
     "fit",
     "load",
+    "load_sampler",
     "log_prob",
     "pixel_log_prob",
     "preset",
@@ -65,3 +74,54 @@ __all__ = [
     "save",
     "train",
 ]
+
+_HOMES = {
+    "completion": ["complete"],
+    "compression": ["compress", "decompress"],
+    "config": [
+        "Config",
+        "GatedPixelCNNConfig",
+        "PixelCNNConfig",
+        "PixelCNNPPConfig",
+        "PixelSNAILConfig",
+        "preset",
+    ],
+    "data": ["ImageSet"],
+    "errors": ["UserError"],
+    "exported": ["ExportedSampler", "load_sampler"],
+    "exporting": ["export_sampler"],
+    "likelihood": ["bits_per_dim", "log_prob", "pixel_log_prob"],
+    "models": [
+        "GatedPixelCNN",
+        "PixelCNN",
+        "PixelCNNPP",
+        "PixelModel",
+        "PixelSNAIL",
+        "build_model",
+    ],
+    "posterior": ["class_log_posterior"],
+    "runs": ["load", "save"],
+    "sampling": ["Sampler", "sample"],
+    "stepper": ["Stepper"],
+    "training": ["Fit", "fit", "train"],
+}
+"""Where each public name is from.
+
+They are imported when first used: who only runs an exported sampler needs neither Flax
+nor anything else of what training needs.
+"""
+
+if not TYPE_CHECKING:  # else checkers would take any name for a public one
+
+    def __getattr__(name: str) -> object:
+        if name in _HOMES:
+            return importlib.import_module(f"{__name__}.{name}")
+        for home, names in _HOMES.items():
+            if name in names:
+                found = getattr(importlib.import_module(f"{__name__}.{home}"), name)
+                return globals().setdefault(name, found)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

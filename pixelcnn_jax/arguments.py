@@ -1,4 +1,4 @@
-"""Checks of what users give to functions that draw."""
+"""Checks of what users give to functions."""
 
 import math
 from typing import TypeAlias
@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from pixelcnn_jax.errors import require
+from pixelcnn_jax.errors import UserError, require
 
 Scalar: TypeAlias = float | jax.Array
 
@@ -66,3 +66,52 @@ def require_key(key: jax.Array) -> jax.Array:
         " try jax.random.key(0)",
     )
     return key
+
+
+def checked_labels(
+    labels: jax.Array | np.ndarray | None, count: int, classes: int
+) -> jax.Array | None:
+    """The labels as int32 ``[count]``; None for a model without classes.
+
+    Inside ``jit`` their range is not checked.
+
+    Raises:
+        UserError: they are not what a model of so many classes takes.
+    """
+    if classes == 0:
+        require(
+            labels is None,
+            "labels must be left out for a model without classes, got some",
+        )
+        return None
+    if labels is None:
+        raise UserError(
+            f"labels must be given for a model of {classes} classes: integers"
+            f" [{count}], got none"
+        )
+    require(
+        hasattr(labels, "dtype"),
+        f"labels must be an array, got {type(labels).__name__}; pass it to np.asarray",
+    )
+    is_integer = bool(jnp.issubdtype(labels.dtype, jnp.integer))
+    require(
+        labels.shape == (count,) and is_integer,
+        f"labels must be integers [{count}], one for each image, got"
+        f" {labels.dtype} {list(labels.shape)}",
+    )
+    require_range("labels", labels, classes)
+    return jnp.asarray(labels, jnp.int32)
+
+
+def require_range(
+    what: str, values: jax.Array | np.ndarray, end: int, cure: str = ""
+) -> None:
+    """Raise unless all values lie in ``[0, end)``; inside ``jit`` any do."""
+    if isinstance(values, Tracer) or values.size == 0:
+        return
+    known = np.asarray(values)
+    low, high = int(known.min()), int(known.max())
+    require(
+        low >= 0 and high < end,
+        f"{what} must lie in 0 to {end - 1}, got {low} to {high}{cure}",
+    )

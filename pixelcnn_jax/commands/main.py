@@ -6,7 +6,7 @@ import signal
 import sys
 
 from pixelcnn_jax import config
-from pixelcnn_jax.commands import compress, evaluate, publish, sample, train
+from pixelcnn_jax.commands import compress, evaluate, export, publish, sample, train
 from pixelcnn_jax.commands.flags import Command, name_flags
 from pixelcnn_jax.commands.machine import configure_jax
 from pixelcnn_jax.errors import UserError
@@ -23,6 +23,7 @@ COMMANDS = {
         compress.COMPRESS,
         compress.DECOMPRESS,
         publish.COMMAND,
+        export.COMMAND,
     )
 }
 

@@ -14,10 +14,13 @@ from pixelcnn_jax.commands.image_files import require_writable, write_images
 from pixelcnn_jax.commands.known_pixels import read_task, strips
 from pixelcnn_jax.data import classes_in_turn
 from pixelcnn_jax.errors import UserError, require
+from pixelcnn_jax.exported import load_sampler
 from pixelcnn_jax.models.base import PixelModel
 from pixelcnn_jax.runs import Which, load
 
 ABOUT = "Draw images from a trained model."
+
+NUM_IMAGES = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +32,7 @@ class Settings:
     checkpoint: Which = "best"
     """The best on the validation images (the latest if there were none), or the
     latest."""
-    num_images: int = 64
+    num_images: int = NUM_IMAGES
     """How many images to draw."""
     seed: int = 0
     """The same seed draws the same images."""
@@ -55,6 +58,9 @@ class Settings:
     size, or one for each image, that is not 0 there."""
     num_completions: int = 4
     """Completions of each image."""
+    sampler: str | None = None
+    """Draw by a file that export has written, instead of by a run: as many images as it
+    was exported for."""
     output: str = "samples.png"
     """.png: a grid to look at; .npy or .npz: the levels as integers [N, H, W, C], or
     [N, completions, H, W, C]."""
@@ -81,6 +87,11 @@ def run(args: list[str], program: str) -> None:
         f"num_images must be at least 1, got {settings.num_images}; try 64",
     )
     size = parse_size(settings.size)
+    began = time.perf_counter()
+    if settings.sampler is not None:
+        count = _draw_exported(settings, settings.sampler, output)
+        _report(output, count, began)
+        return
     model = load(settings.workdir, settings.checkpoint)
     began = time.perf_counter()
     if settings.complete is None:
@@ -96,8 +107,35 @@ def run(args: list[str], program: str) -> None:
             f" {settings.size}",
         )
         count = _complete(settings, settings.complete, model, output)
+    _report(output, count, began)
+
+
+def _report(output: Path, count: int, began: float) -> None:
     seconds = time.perf_counter() - began
     print(f"{output}: {count} images in {seconds:.1f} s, compilation included")
+
+
+def _draw_exported(settings: Settings, path: str, output: Path) -> int:
+    """Draw by an exported sampler, and return how many images it draws."""
+    kept = ("sampler", "seed", "temperature", "labels", "output")
+    given = [
+        field.name
+        for field in dataclasses.fields(Settings)
+        if field.name not in kept and getattr(settings, field.name) != field.default
+    ]
+    require(
+        not given,
+        f"sampler fixes what is drawn but for {', '.join(kept[1:4])}, got"
+        f" {', '.join(given)}; leave that out, or export another",
+    )
+    sampler = load_sampler(path)
+    header = sampler.header
+    labels = parse_labels(settings.labels, header.num_images, header.num_classes)
+    drawn = sampler(
+        jax.random.key(settings.seed), temperature=settings.temperature, labels=labels
+    )
+    write_images(output, np.asarray(drawn), header.levels, labels)
+    return header.num_images
 
 
 def _draw(

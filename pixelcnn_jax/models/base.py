@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jax.core import Tracer
 
+from pixelcnn_jax.arguments import checked_labels, require_range
 from pixelcnn_jax.config import ModelConfig
 from pixelcnn_jax.distributions import Distribution, build_distribution
-from pixelcnn_jax.errors import UserError, require
+from pixelcnn_jax.errors import require
 from pixelcnn_jax.layers import (
     NO_CONDITIONS,
     AnyLayer,
@@ -274,7 +274,7 @@ class PixelModel(nnx.Module):
             bool(jnp.issubdtype(images.dtype, jnp.integer)),
             f"images must be integer levels, got {images.dtype}; see data.quantize",
         )
-        _require_range("levels", images, c.levels, "; see data.quantize")
+        require_range("levels", images, c.levels, "; see data.quantize")
 
     def check_labels(self, labels: Images | None, count: int) -> jax.Array | None:
         """The labels as int32 ``[count]``.
@@ -284,39 +284,4 @@ class PixelModel(nnx.Module):
         Raises:
             UserError: they are not what the model takes.
         """
-        classes = self.config.num_classes
-        if classes == 0:
-            require(
-                labels is None,
-                "labels must be left out for a model without classes, got some",
-            )
-            return None
-        if labels is None:
-            raise UserError(
-                f"labels must be given for a model of {classes} classes: integers"
-                f" [{count}], got none"
-            )
-        require(
-            hasattr(labels, "dtype"),
-            f"labels must be an array, got {type(labels).__name__}; pass it to"
-            " np.asarray",
-        )
-        is_integer = bool(jnp.issubdtype(labels.dtype, jnp.integer))
-        require(
-            labels.shape == (count,) and is_integer,
-            f"labels must be integers [{count}], one for each image, got"
-            f" {labels.dtype} {list(labels.shape)}",
-        )
-        _require_range("labels", labels, classes)
-        return jnp.asarray(labels, jnp.int32)
-
-
-def _require_range(what: str, values: Images, end: int, cure: str = "") -> None:
-    if isinstance(values, Tracer) or values.size == 0:
-        return
-    known = np.asarray(values)
-    low, high = int(known.min()), int(known.max())
-    require(
-        low >= 0 and high < end,
-        f"{what} must lie in 0 to {end - 1}, got {low} to {high}{cure}",
-    )
+        return checked_labels(labels, count, self.config.num_classes)

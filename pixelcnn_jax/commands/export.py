@@ -1,0 +1,70 @@
+"""Write a trained model's sampler into a file that needs no model's code."""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from pixelcnn_jax.commands.flags import Command, flags_of, parse
+from pixelcnn_jax.commands.image_files import require_writable
+from pixelcnn_jax.commands.sample import NUM_IMAGES, parse_size
+from pixelcnn_jax.errors import require
+from pixelcnn_jax.exporting import export_sampler
+from pixelcnn_jax.runs import Which, load
+from pixelcnn_jax.sampling import Method
+
+ABOUT = "Write a trained model's sampler as one program for CPUs, GPUs and TPUs."
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Whose sampler, and where to."""
+
+    workdir: Annotated[str, tyro.conf.Positional]
+    """A run's folder, or the model that ships with the package: digits."""
+    output: Annotated[str, tyro.conf.Positional]
+    """The file to write, .pxs."""
+    checkpoint: Which = "best"
+    """The best on the validation images (the latest if there were none), or the
+    latest."""
+    num_images: int = NUM_IMAGES
+    """How many images a call draws, all at a time."""
+    method: Method = "auto"
+    """How to sample; the images are the same. auto chooses between cached and
+    wavefront; full is the slow textbook loop."""
+    size: str | None = None
+    """Height and width of the images, such as 32x64; left out: as in training."""
+
+
+FLAGS = flags_of(("checkpoint", "num_images", "method", "size"))
+
+
+def run(args: list[str], program: str) -> None:
+    """Export what the arguments ask for.
+
+    Raises:
+        UserError: an argument is wrong, or see `pixelcnn_jax.export_sampler`.
+    """
+    named = [arg for arg in args if not arg.startswith("-")]
+    helps = "-h" in args or "--help" in args
+    require(
+        len(named) >= 2 or helps,
+        f"the run and the output must be named, got {len(named)} of the two; see"
+        f" {program} --help",
+    )
+    settings = parse(Settings, Settings("", ""), args, program, ABOUT)
+    output = Path(settings.output)
+    require_writable(output, (".pxs",))
+    size = parse_size(settings.size)
+    model = load(settings.workdir, settings.checkpoint)
+    export_sampler(
+        model, output, settings.num_images, method=settings.method, size=size
+    )
+    print(
+        f"{output}: {settings.num_images} images per call,"
+        f" {output.stat().st_size} bytes, weights included"
+    )
+
+
+COMMAND = Command("export", ABOUT, FLAGS, run)

@@ -1,0 +1,95 @@
+"""Running a sampler from its file: needs JAX and NumPy, and no model."""
+
+from pathlib import Path
+
+import jax
+import jax.export
+import jax.numpy as jnp
+import numpy as np
+
+from pixelcnn_jax import keys
+from pixelcnn_jax.arguments import (
+    Scalar,
+    checked_labels,
+    require_key,
+    require_temperature,
+)
+from pixelcnn_jax.errors import UserError
+from pixelcnn_jax.sampler_file import Header, SamplerFile
+
+
+class ExportedSampler:
+    """A sampler that `export_sampler` has written; see `load_sampler`."""
+
+    def __init__(self, file: SamplerFile):
+        self.header: Header = file.header
+        """Number, shape, levels and classes of the images."""
+        self._weights = jax.device_put(file.weights)
+        # Under jit, since a bare call would be traced anew each time.
+        self._run = jax.jit(_deserialize(file).call)
+
+    def __call__(
+        self,
+        key: jax.Array,
+        *,
+        temperature: Scalar = 1.0,
+        labels: jax.Array | np.ndarray | None = None,
+    ) -> jax.Array:
+        """Draw images: those that `sample` draws.
+
+        Works inside ``jit`` too.
+
+        Args:
+            key, temperature, labels: see `sample`.
+
+        Returns:
+            int32 ``[N, H, W, C]`` in ``[0, levels)``.
+
+        Raises:
+            UserError: see `sample`.
+        """
+        header = self.header
+        require_temperature(temperature)
+        checked = checked_labels(labels, header.num_images, header.num_classes)
+        data = jax.random.key_data(keys.as_threefry(require_key(key)))
+        classes = [] if checked is None else [checked]
+        return self._run(self._weights, data, jnp.float32(temperature), *classes)
+
+
+def load_sampler(path: str | Path) -> ExportedSampler:
+    """The sampler in a file, as a function of key, temperature and labels.
+
+    The file holds the whole program and its weights: neither Flax nor any model's code
+    is imported, and nothing is unpickled.
+
+    Args:
+        path: what `export_sampler` wrote.
+
+    Raises:
+        UserError: the file can't be read, is none of these, damaged, or of a version
+            that is not known here.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise UserError(
+            f"path must be a file that can be read, got {path} ({error.strerror})"
+        ) from error
+    return ExportedSampler(SamplerFile.from_bytes(data))
+
+
+def _deserialize(file: SamplerFile) -> jax.export.Exported:
+    try:
+        return jax.export.deserialize(bytearray(file.program))
+    except ImportError as error:
+        raise UserError(
+            "a sampler's file needs the package flatbuffers, which is not installed;"
+            " run pip install flatbuffers"
+        ) from error
+    # The check sum is right: this JAX does not know what another one wrote.
+    except Exception as error:
+        detail = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(
+            f"a sampler's file must be readable to this JAX, {jax.__version__}, got one"
+            f" of {file.header.environment} ({detail:.200}); install that version"
+        ) from error

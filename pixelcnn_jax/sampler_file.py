@@ -1,0 +1,104 @@
+"""The file of an exported sampler.
+
+* ``PXS`` and the format's version, one byte.
+* The SHA-256 of all that follows.
+* The header's length, four bytes, little-endian; the header, which is JSON.
+* The program, as `jax.export` serializes it; then the weights, one after another.
+
+It is data throughout: nothing of it is run but the program, which computes images and
+can do nothing else.
+"""
+
+import hashlib
+import json
+from typing import NamedTuple
+
+import numpy as np
+
+from pixelcnn_jax.errors import UserError, require
+
+MAGIC = b"PXS"
+VERSION = b"1"
+_SUM = slice(4, 36)
+
+
+class Header(NamedTuple):
+    """What the sampler draws, and what wrote it."""
+
+    num_images: int
+    height: int
+    width: int
+    channels: int
+    levels: int
+    num_classes: int
+    """0: it takes no labels."""
+    environment: str
+    """The model's kind, and the versions that exported it."""
+
+
+class SamplerFile(NamedTuple):
+    """A sampler on disk."""
+
+    header: Header
+    program: bytes
+    weights: list[np.ndarray]
+
+    def to_bytes(self) -> bytes:
+        """The file."""
+        arrays = [np.ascontiguousarray(x) for x in self.weights]
+        text = json.dumps(
+            {
+                **self.header._asdict(),
+                "program": len(self.program),
+                "weights": [[x.dtype.name, list(x.shape)] for x in arrays],
+            }
+        ).encode()
+        parts = [len(text).to_bytes(4, "little"), text, self.program]
+        body = b"".join([*parts, *(x.tobytes() for x in arrays)])
+        return MAGIC + VERSION + hashlib.sha256(body).digest() + body
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "SamplerFile":
+        """Read a file.
+
+        Raises:
+            UserError: it is none, of a later version, or damaged.
+        """
+        require(
+            data[:3] == MAGIC,
+            f"a sampler's file must begin with {MAGIC.decode()}, got {data[:3]!r}; pass"
+            " what export_sampler wrote",
+        )
+        require(
+            data[3:4] == VERSION,
+            f"a sampler's file must have format {VERSION.decode()}, got {data[3:4]!r};"
+            " a newer pixelcnn_jax may read it",
+        )
+        body = data[_SUM.stop :]
+        require(
+            hashlib.sha256(body).digest() == data[_SUM],
+            "a sampler's file must be whole, got a wrong check sum: it is truncated or"
+            " damaged; copy it again",
+        )
+        try:
+            return cls._from_body(body)
+        # The sum is right, so somebody else's program wrote this.
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(
+                "a sampler's file must be what export_sampler writes, got"
+                f" {type(error).__name__} while reading it; export it again"
+            ) from error
+
+    @classmethod
+    def _from_body(cls, body: bytes) -> "SamplerFile":
+        place = 4 + int.from_bytes(body[:4], "little")
+        fields = json.loads(body[4:place])
+        header = Header(*(fields[name] for name in Header._fields))
+        program = body[place : place + fields["program"]]
+        place += len(program)
+        weights = []
+        for name, shape in fields["weights"]:
+            flat = np.frombuffer(body, name, int(np.prod(shape)), place)
+            weights.append(flat.reshape(shape))
+            place += flat.nbytes
+        return cls(header, program, weights)

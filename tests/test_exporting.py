@@ -1,0 +1,192 @@
+"""An exported sampler draws the same images elsewhere, or says why it can't."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.export
+import numpy as np
+import pytest
+
+import pixelcnn_jax as pj
+from pixelcnn_jax.commands import export, sample
+from pixelcnn_jax.sampler_file import Header, SamplerFile
+from tests.conftest import some_labels, tiny_model
+from tests.family import member
+from tests.test_command_lines import refused
+from tests.test_uses import run_of
+
+ROOT = Path(__file__).parents[1]
+KEY = jax.random.key(5)
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory) -> Path:
+    """A model with classes, drawn by a wavefront."""
+    path = tmp_path_factory.mktemp("exported") / "x.pxs"
+    pj.export_sampler(member("book-wide"), path, 3)
+    return path
+
+
+def assert_draws_the_same(name: str, path: Path) -> None:
+    model = member(name)
+    options = dict(temperature=0.8, labels=some_labels(model, 3))
+    expected = pj.sample(model, KEY, 3, **options)
+    found = pj.load_sampler(path)(KEY, **options)
+    assert found.dtype == expected.dtype and (found == expected).all()
+
+
+def test_an_exported_sampler_draws_the_same_images(exported: Path):
+    assert_draws_the_same("book-wide", exported)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["gated-mixture", "pp", "snail"])
+def test_every_kind_of_model_can_be_exported(name: str, tmp_path: Path):
+    pj.export_sampler(member(name), tmp_path / "x.pxs", 3)
+    assert_draws_the_same(name, tmp_path / "x.pxs")
+
+
+@pytest.mark.slow
+def test_a_method_and_a_size_are_kept(tmp_path: Path):
+    model = tiny_model()
+    path = tmp_path / "x.pxs"
+    pj.export_sampler(model, path, 2, method="full", size=(3, 8))
+    found = jax.jit(pj.load_sampler(path))(KEY)
+    assert (found == pj.sample(model, KEY, 2, size=(3, 8))).all()
+
+
+READER = """
+import sys
+import pixelcnn_jax as pj
+
+sampler = pj.load_sampler(sys.argv[1])
+print(sampler.header.num_images, *(m for m in sys.modules if m in sys.argv[2:]))
+"""
+
+
+def test_a_reader_imports_no_model(exported: Path):
+    parts = [path.stem for path in (ROOT / "pixelcnn_jax").iterdir()]
+    banned = [f"pixelcnn_jax.{p}" for p in parts if p not in ALLOWED] + ["flax", "PIL"]
+    command = [sys.executable, "-c", READER, str(exported), *banned]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.stdout == "3\n", done.stderr
+
+
+ALLOWED = ("__init__", "exported", "sampler_file", "arguments", "keys", "errors")
+
+
+@pytest.fixture
+def small() -> SamplerFile:
+    header = Header(2, 3, 4, 1, 4, 0, "PixelCNN; jax 9")
+    return SamplerFile(header, b"program", [np.arange(3.0), np.ones((2, 2), np.uint8)])
+
+
+def test_a_file_comes_back(small: SamplerFile):
+    found = SamplerFile.from_bytes(small.to_bytes())
+    assert found.header == small.header and found.program == small.program
+    for given, back in zip(small.weights, found.weights, strict=True):
+        assert back.dtype == given.dtype and (back == given).all()
+
+
+def test_damaged_files_are_refused(small: SamplerFile):
+    whole = small.to_bytes()
+    damaged = [whole[:length] for length in range(len(whole))]
+    for place in range(len(whole)):
+        flipped = bytearray(whole)
+        flipped[place] ^= 1 << place % 8
+        damaged.append(bytes(flipped))
+    for data in damaged:
+        with pytest.raises(pj.UserError, match="a sampler's file must") as error:
+            SamplerFile.from_bytes(data)
+        assert "\n" not in str(error.value)
+
+
+def test_foreign_files_are_refused(small: SamplerFile, tmp_path: Path):
+    path = tmp_path / "x.pxs"
+    with pytest.raises(pj.UserError, match="a file that can be read, got .*x.pxs"):
+        pj.load_sampler(path)
+    path.write_bytes(b"PK\3\4")
+    with pytest.raises(pj.UserError, match="must begin with PXS, got b'PK"):
+        pj.load_sampler(path)
+    path.write_bytes(b"PXS2" + small.to_bytes()[4:])
+    with pytest.raises(pj.UserError, match="format 1, got b'2'; a newer pixelcnn_jax"):
+        pj.load_sampler(path)
+    objects = small._replace(weights=[np.array([None])])
+    with pytest.raises(pj.UserError, match="got ValueError"):  # nothing is unpickled
+        SamplerFile.from_bytes(objects.to_bytes())
+    path.write_bytes(small.to_bytes())
+    with pytest.raises(pj.UserError, match="got one of PixelCNN; jax 9"):
+        pj.load_sampler(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("book-wide", dict(num_images=0), "num_images must be an integer"),
+        ("book-wide", dict(method="fast"), "method must be one of auto, full"),
+        ("book-wide", dict(size=(3, 0)), "size must be"),
+        ("gated-mixture", dict(method="wavefront"), "rows can run side by side"),
+    ],
+)
+def test_an_export_that_makes_no_sense_is_refused(name, arguments, message, tmp_path):
+    arguments = dict(num_images=2) | arguments
+    with pytest.raises(pj.UserError, match=message):
+        pj.export_sampler(member(name), tmp_path / "x.pxs", **arguments)
+    assert not list(tmp_path.iterdir())
+
+
+def test_calls_that_make_no_sense_are_refused(exported: Path):
+    sampler = pj.load_sampler(exported)
+    with pytest.raises(pj.UserError, match=r"classes: integers \[3\], got none"):
+        sampler(KEY)
+    with pytest.raises(pj.UserError, match="labels must lie in 0 to 2, got 3 to 3"):
+        sampler(KEY, labels=np.full(3, 3))
+    labels = np.zeros(3, int)
+    with pytest.raises(pj.UserError, match="temperature must be a number"):
+        sampler(KEY, labels=labels, temperature=-1)
+    with pytest.raises(pj.UserError, match="one key of jax.random.key"):
+        sampler(0, labels=labels)
+
+
+def test_a_missing_flatbuffers_is_named(tmp_path: Path, monkeypatch):
+    class Exported:
+        def serialize(self) -> bytes:
+            raise ImportError("flatbuffers")
+
+    monkeypatch.setattr(jax.export, "export", lambda *_, **__: lambda *_: Exported())
+    with pytest.raises(pj.UserError, match="pip install flatbuffers"):
+        pj.export_sampler(tiny_model(), tmp_path / "x.pxs", 1)
+
+
+def test_the_commands_export_and_draw(tmp_path: Path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = str(run_of(tmp_path / "run", tiny_model()))
+    export.run([folder, "x.pxs", "--num-images", "2", "--size", "4x3"], "export")
+    size = Path("x.pxs").stat().st_size
+    assert f"2 images per call, {size} bytes" in capsys.readouterr().out
+    sample.run(["--sampler", "x.pxs", "--seed", "3", "--output", "x.npz"], "sample")
+    assert np.load("x.npz")["images"].shape == (2, 4, 3, 1)
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "message"),
+    [
+        ("export", ["digits"], "the run and the output must be named, got 1"),
+        ("export", ["digits", "x.zip"], "output must end in .pxs, got x.zip"),
+        ("export", ["digits", "x.pxs", "--num-images", "0"], "--num-images must be"),
+        ("export", ["digits", "x.pxs", "--size", "3"], "--size must be height x"),
+        ("export", ["nowhere", "x.pxs"], "and nowhere does not"),
+        ("sample", ["--sampler", "no.pxs"], "got no.pxs (No such file"),
+        ("sample", ["--sampler", "no.pxs", "--size", "3x3"], "got size; leave"),
+    ],
+)
+def test_the_commands_refuse(
+    command, arguments, message, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    assert message in refused(command, arguments, capsys)
+    assert not list(tmp_path.iterdir())

@@ -1,31 +1,40 @@
-"""How good does a network get in so many updates, or in so many minutes?
+"""How good does a network get in so many minutes?
 
-    python benchmarks/quality.py digits --minutes 2
-    python benchmarks/quality.py fashion-mnist digits-gated --updates 250 \\
-        --source fashion_mnist --data-dir FOLDER
-    python benchmarks/quality.py digits --dtypes float32 bfloat16 --updates 500
+    python benchmarks/quality.py digits --minutes 10 30
+    python benchmarks/quality.py fashion-16 --recipes gated pp --data-dir FOLDER
+    python benchmarks/quality.py cifar10 --arrays FOLDER
 
-Each network is one of a preset or of a run's config.json. All train on the same images
-with the same batches and schedule (cosine, a tenth of it warm-up); the figures are of
-the test set. Minutes are turned into updates by the time of an update, measured first.
+Each recipe of a study (recipes.py) trains on the same images, with its schedule
+stretched to the minutes, in a run folder of its own: stopped, it goes on when it is
+called again. Figures are of the test set. What is finished is kept in a JSON file per
+recipe and is not trained again; the table and the plot are made of all those of the
+study.
+
+On a CPU minutes are processor time divided by the cores, which other programs on the
+machine don't change; elsewhere they are wall-clock time. Compiling and evaluating don't
+count.
 """
 
 import dataclasses
+import itertools
+import json
 import math
+import statistics
+import time
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import jax
-import machine
 import numpy as np
 import report
 import tyro
 import worker
 from matplotlib.figure import Figure
+from recipes import STUDIES
 from report import digits
 
 import pixelcnn_jax as pj
-from pixelcnn_jax import config, data
+from pixelcnn_jax import config, data, pictures
 from pixelcnn_jax.data import ImageSet
 from pixelcnn_jax.likelihood import evaluate, evaluate_marginal
 from pixelcnn_jax.params import to_params
@@ -33,66 +42,55 @@ from pixelcnn_jax.params import to_params
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    networks: Annotated[tuple[str, ...], tyro.conf.Positional] = ("digits",)
-    """Presets, or paths of a config.json."""
-    updates: int = 100
-    """Updates of each, if no minutes are given."""
-    minutes: float | None = None
-    """Minutes of updates of each."""
-    dtypes: tuple[Literal["float32", "bfloat16"], ...] = ("float32",)
-    """Number types in which each is trained."""
-    source: str | None = None
-    """The images for all, if not each preset's own."""
+    study: Annotated[Literal[tuple(STUDIES)], tyro.conf.Positional]  # pyright: ignore
+    recipes: tuple[str, ...] = ()
+    """Those of the study to train, if not all."""
+    minutes: tuple[float, ...] = (10.0,)
+    """Minutes of updates: each recipe is trained for each of them."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Number type of products."""
     data_dir: str | None = None
     """Folder of the data."""
     arrays: Path | None = None
     """Instead: a folder with train.npz and test.npz, each with uint8 images
     [N, H, W, C]."""
-    batch_size: int = 128
-    """Images per update."""
-    learning_rate: float = 1e-3
-    """The highest, of Adam."""
     test_images: int = 10_000
     """Test images to evaluate, at most."""
+    workdir: Path = Path("runs/quality")
+    """Folder for the runs."""
     output: Path = Path("docs/benchmarks")
-    """Folder for the table, the plot and the JSON file."""
-    name: str = "quality"
-    """Of the files that are written."""
+    """Folder for the table, the plot and the JSON files."""
     quick: bool = False
-    """Tiny networks, few images: a test of this program, not of any network."""
+    """Tiny networks, few images and updates: a test of this program, not of any
+    network."""
+
+    def run_name(self, recipe: str, minutes: float) -> str:
+        words = (self.study, recipe, f"{minutes:g} minutes", self.dtype)
+        return "-".join(words).replace(", ", "-").replace(" ", "-")
 
 
-QUICK: dict[str, Any] = dict(batch_size=16, updates=4, minutes=None, test_images=32)
+# --- images
 
 
-def read_config(name: str, settings: Settings) -> pj.Config:
-    """The settings of a preset or of a run, on the images that are asked for."""
-    is_file = name.endswith(".json")
-    found = config.from_json(Path(name).read_text()) if is_file else pj.preset(name)
-    source = found.data
-    if settings.source is not None:
-        source = dataclasses.replace(source, source=settings.source)
-    source = dataclasses.replace(
-        source, data_dir=settings.data_dir, validation_images=0
-    )
-    model = found.model
-    if settings.quick:
-        model = type(model).tiny(height=4, width=4, num_classes=model.num_classes)
-    return dataclasses.replace(found, data=source, model=model)
-
-
-def load(settings: Settings, run: pj.Config) -> tuple[ImageSet, ImageSet]:
-    """Training and test images, as the model takes them."""
+def load(settings: Settings, run: pj.Config) -> tuple[ImageSet, ImageSet, ImageSet]:
+    """Training, validation and test images, as the model takes them."""
     if settings.arrays is None:
-        splits = data.load(run.data, run.model)
-        found = splits.train, splits.test
+        source = dataclasses.replace(run.data, data_dir=settings.data_dir)
+        splits = data.load(source, run.model)
+        train, validation, test = splits.train, splits.validation, splits.test
     else:
-        found = tuple(
-            _read_array(settings.arrays / f"{part}.npz", run.model)
-            for part in ("train", "test")
-        )
-    train, test = (part.for_model(run.model) for part in found)
-    return train, chosen(test, np.arange(min(len(test), settings.test_images)))
+        both = _read_array(settings.arrays / "train.npz", run.model)
+        test = _read_array(settings.arrays / "test.npz", run.model)
+        order = np.random.default_rng(0).permutation(len(both))
+        held_out, rest = np.split(order, [run.data.validation_images])
+        train, validation = chosen(both, np.sort(rest)), chosen(both, held_out)
+    sizes = (64, 32, 32) if settings.quick else (None, None, settings.test_images)
+    parts = zip((train, validation, test), sizes, strict=True)
+    train, validation, test = (
+        chosen(part.for_model(run.model), np.arange(len(part))[:size])
+        for part, size in parts
+    )
+    return train, validation, test
 
 
 def _read_array(path: Path, model: config.ModelConfig) -> ImageSet:
@@ -107,125 +105,196 @@ def chosen(images: ImageSet, index: np.ndarray) -> ImageSet:
     return dataclasses.replace(images, images=images.images[index], labels=labels)
 
 
-def cut(train: ImageSet, batch_size: int, updates: int) -> tuple[ImageSet, int]:
-    """Images and epochs that make about so many updates; exactly, within one epoch."""
-    epochs = math.ceil(updates * batch_size / len(train))
-    size = min(len(train), round(updates / epochs) * batch_size)
-    order = np.random.default_rng(0).permutation(len(train))[:size]
-    return chosen(train, order), epochs
+# --- minutes
 
 
-def update_seconds(model: config.ModelConfig, batch_size: int) -> float:
+def clock() -> float:
+    """Seconds of all cores on a CPU, of the wall elsewhere."""
+    if jax.default_backend() == "cpu":
+        return time.process_time() / jax.device_count()
+    return time.monotonic()
+
+
+def update_seconds(run: pj.Config) -> float:
     """Seconds of an update on random images, the median of some windows."""
-    fields = dataclasses.asdict(model)
-    network = type(model).__name__
-    work = worker.Work("training", network, fields, batch_size, steps=5)
-    one = worker.in_this_process("ours", work)
-    machine.measure([one], rounds=3, patience=60.0)
-    return one.seconds / work.steps
-
-
-def train_and_test(settings: Settings, name: str, dtype: Any) -> dict[str, Any]:
-    """The figures of one network."""
-    run = read_config(name, settings)
-    model = dataclasses.replace(run.model, dtype=dtype)
-    train, test = load(settings, run)
-    each, updates = update_seconds(model, settings.batch_size), settings.updates
-    if settings.minutes is not None:
-        updates = max(1, round(60 * settings.minutes / each))
-    few, epochs = cut(train, settings.batch_size, updates)
-    training = config.TrainingConfig(
-        epochs=epochs,
-        batch_size=settings.batch_size,
-        learning_rate=settings.learning_rate,
-        schedule="cosine",
-        warmup_steps=updates // 10,
-        clip_norm=1.0,
+    work = worker.Work(
+        "training",
+        type(run.model).__name__,
+        dataclasses.asdict(run.model),
+        run.training.batch_size,
+        steps=4,
     )
-    run = dataclasses.replace(run, model=model, training=training)
-    trained, history = pj.fit(run, few, chosen(few, np.arange(0)))
+    update, key, found = work.prepared(), jax.random.key(0), []
+    for _ in range(5):
+        began = clock()
+        jax.block_until_ready(update(key))
+        found.append((clock() - began) / work.steps)
+    return statistics.median(found)
+
+
+def fitted(run: pj.Config, train: ImageSet, updates: int) -> tuple[pj.Config, ImageSet]:
+    """Whole epochs in at most so many updates; or one, of as many images as they take.
+
+    The warm-up is a tenth of the updates at most.
+    """
+    size = run.training.batch_size
+    epochs = max(1, updates // math.ceil(len(train) / size))
+    if epochs == 1:
+        order = np.random.default_rng(0).permutation(len(train))
+        train = chosen(train, np.sort(order[: max(1, updates) * size]))
+    made = epochs * math.ceil(len(train) / size)
+    warmup = min(run.training.warmup_steps, made // 10)
+    training = dataclasses.replace(run.training, epochs=epochs, warmup_steps=warmup)
+    return dataclasses.replace(run, training=training), train
+
+
+# --- one recipe
+
+
+def train_and_test(settings: Settings, recipe: str, minutes: float) -> dict[str, Any]:
+    """The figures of one recipe after so many minutes."""
+    run = STUDIES[settings.study][recipe]
+    model = dataclasses.replace(run.model, dtype=settings.dtype)
+    if settings.quick:
+        model = type(model).tiny(height=4, width=4, num_classes=model.num_classes)
+    run = dataclasses.replace(run, model=model)
+    train, validation, test = load(settings, run)
+    folder = settings.workdir / settings.run_name(recipe, minutes)
+    each = seconds_in(folder, run)
+    updates = 4 if settings.quick else round(60 * minutes / each)
+    run, train = fitted(run, train, updates)
+    trained, history = pj.fit(run, train, validation, workdir=folder)
     found = evaluate(trained, test.images, test.labels)
+    write_samples(settings, recipe, minutes, trained)
     result = {
-        "network": name,
+        **report.environment(),
+        "study": settings.study,
+        "recipe": recipe,
+        "asked_minutes": minutes,
         "kind": model.kind,
-        "dtype": dtype,
+        "config": json.loads(config.to_json(run)),
         "parameters": sum(x.size for x in jax.tree.leaves(to_params(trained)[1])),
+        "seconds_per_update": each,
         "updates": history[-1].step,
+        "epochs": run.training.epochs,
+        "images": len(train),
         "minutes": history[-1].step * each / 60,
         "test_images": len(test),
         "nats_per_image": found.nats_per_image,
         "bits_per_dim": found.bits_per_dim,
         "standard_error": found.bits_per_dim_standard_error,
-        "train_bits_per_dim": [row.train_bits_per_dim for row in history],
+        "curve": [
+            [row.step * each / 60, row.validation_bits_per_dim] for row in history
+        ],
     }
-    if train.labels is not None:
-        weights = data.class_frequencies(train.labels, model.num_classes)
+    if test.labels is not None:
+        weights = data.class_frequencies(test.labels, model.num_classes)
         marginal = evaluate_marginal(trained, test.images, weights)
         result["marginal_bits_per_dim"] = marginal.bits_per_dim
     return result
 
 
+def seconds_in(folder: Path, run: pj.Config) -> float:
+    """Seconds of an update; kept beside the run, which has its length from them."""
+    file = folder.with_suffix(".json")
+    if not file.exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps({"seconds_per_update": update_seconds(run)}))
+    return json.loads(file.read_text())["seconds_per_update"]
+
+
+def write_samples(
+    settings: Settings, recipe: str, minutes: float, model: pj.PixelModel
+) -> None:
+    """A picture of 64 samples, beside the JSON file."""
+    classes = model.config.num_classes
+    labels = np.arange(64) % classes if classes else None
+    images = np.asarray(pj.sample(model, jax.random.key(0), 64, labels=labels))
+    picture = pictures.to_png(pictures.grid(images, model.config.levels, labels))
+    file_of(settings, recipe, minutes).with_suffix(".png").write_bytes(picture)
+
+
+def file_of(settings: Settings, recipe: str, minutes: float) -> Path:
+    """Where the figures of a recipe are kept."""
+    folder = settings.output / "quality"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / f"{settings.run_name(recipe, minutes)}.json"
+
+
+# --- all of a study
+
 COLUMNS = (
-    "network",
+    "recipe",
+    "minutes",
     "parameters",
-    "updates",
-    "minutes of updates",
+    "updates (epochs)",
     "test images",
     "nats/image",
-    "bits/dim",
+    "test bits/dim",
     "class not known",
+    "date, commit",
 )
 
 
 def cells(found: dict[str, Any]) -> list[str]:
     """A row of the table."""
-    error, marginal = found["standard_error"], found.get("marginal_bits_per_dim")
+    marginal = found.get("marginal_bits_per_dim")
     return [
-        f"{found['network']} ({found['kind']}, {found['dtype']})",
+        f"{found['recipe']} ({found['config']['model']['dtype']})",
+        f"{found['minutes']:.1f}",
         f"{found['parameters']:,}",
-        f"{found['updates']:,}",
-        digits(found["minutes"]),
+        f"{found['updates']:,} ({found['epochs']})",
         f"{found['test_images']:,}",
         digits(found["nats_per_image"]),
-        f"{found['bits_per_dim']:.4f} +- {error:.4f}",
+        f"{found['bits_per_dim']:.4f} +- {found['standard_error']:.4f}",
         "" if marginal is None else f"{marginal:.4f}",
+        f"{found['date'][:10]}, {found['commit']}",
     ]
 
 
-def draw(results: dict[str, Any]) -> Figure:
-    """Bits per dimension of each network."""
-    found = results["measurements"]
-    figure = Figure(figsize=(7, 1 + 0.4 * len(found)), layout="constrained")
+def draw(found: list[dict[str, Any]]) -> Figure:
+    """Validation bits per dimension over the minutes; the test set's as dots."""
+    figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots()
-    for place, row in enumerate(found):
-        axes.errorbar(row["bits_per_dim"], place, xerr=row["standard_error"], fmt="o")
-    axes.set_yticks(range(len(found)), [row[0] for row in results["rows"]], fontsize=8)
-    axes.invert_yaxis()
-    axes.set_xlabel("test bits/dim")
-    axes.grid(axis="x", alpha=0.3)
+    for one in found:
+        label = f"{one['recipe']}, {one['minutes']:.0f} min"
+        (line,) = axes.plot(*zip(*one["curve"], strict=True), label=label, lw=1)
+        axes.plot(one["minutes"], one["bits_per_dim"], "o", color=line.get_color())
+    axes.set_xscale("log")
+    axes.set_xlabel("minutes of updates")
+    axes.set_ylabel("bits/dim: validation over time (line), test (dot)")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
     return figure
 
 
-def main(settings: Settings) -> None:
-    if settings.quick:
-        settings = dataclasses.replace(settings, **QUICK)
-    worker.configure()
-    found = [
-        train_and_test(settings, name, dtype)
-        for name in settings.networks
-        for dtype in settings.dtypes
-    ]
+def write_study(settings: Settings) -> None:
+    """The table and the plot of all that is finished."""
+    files = sorted((settings.output / "quality").glob(f"{settings.study}-*.json"))
+    found = [json.loads(file.read_text()) for file in files]
+    order = list(STUDIES[settings.study])
+    found.sort(key=lambda one: (one["asked_minutes"], order.index(one["recipe"])))
     results = {
-        **report.environment(),
-        "title": "Quality",
-        "note": f"Batches of {settings.batch_size} images, Adam at"
-        f" {settings.learning_rate}, cosine; given the class if the network knows"
-        " classes.",
+        **max(found, key=lambda one: one["date"]),
+        "title": f"Quality: {settings.study}",
+        "note": "Minutes of updates, the processor time of all cores on a CPU; each row"
+        " with a schedule of its own. Given the class if the network knows classes.",
         "columns": COLUMNS,
-        "rows": [cells(row) for row in found],
-        "measurements": found,
+        "rows": [cells(one) for one in found],
     }
-    report.write(settings.output, settings.name, results, draw(results))
+    name = f"quality_{settings.study.replace('-', '_')}"
+    report.write(settings.output, name, results, draw(found))
+
+
+def main(settings: Settings) -> None:
+    worker.configure()
+    recipes = settings.recipes or tuple(STUDIES[settings.study])
+    for minutes, recipe in itertools.product(settings.minutes, recipes):
+        file = file_of(settings, recipe, minutes)
+        if not file.exists():
+            result = train_and_test(settings, recipe, minutes)
+            file.write_text(json.dumps(result, indent=2) + "\n")
+    write_study(settings)
 
 
 if __name__ == "__main__":

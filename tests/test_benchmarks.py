@@ -55,14 +55,20 @@ def test_speed_measures_every_row(name: str, tmp_path: Path):
 
 @pytest.mark.slow
 def test_quality_trains_and_judges(tmp_path: Path):
-    networks = ["digits", "digits-gated"]
-    run("benchmarks", "quality.py", *networks, "--quick", "--output", str(tmp_path))
-    results = json.loads((tmp_path / "quality.json").read_text())
-    assert [row["network"] for row in results["measurements"]] == networks
-    for row in results["measurements"]:
-        assert row["updates"] == 4
-        assert 0 < row["bits_per_dim"] < 3  # log2 of 4 levels, and some
-    assert "marginal_bits_per_dim" in results["measurements"][1]
+    recipes = ["book", "gated by class"]
+    flags = ["--output", str(tmp_path), "--workdir", str(tmp_path / "runs")]
+    for recipe in recipes:
+        run(
+            "benchmarks", "quality.py", "digits", "--recipes", recipe, "--quick", *flags
+        )
+    results = json.loads((tmp_path / "quality_digits.json").read_text())
+    # The table holds what an earlier call has trained, too.
+    assert [row[0] for row in results["rows"]] == [f"{r} (float32)" for r in recipes]
+    for file in (tmp_path / "quality").glob("*.json"):
+        found = json.loads(file.read_text())
+        assert found["updates"] == 4 and file.with_suffix(".png").exists()
+        assert 0 < found["bits_per_dim"] < 3  # log2 of 4 levels, and some
+        assert ("marginal_bits_per_dim" in found) == ("class" in found["recipe"])
 
 
 @pytest.mark.slow

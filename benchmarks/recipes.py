@@ -5,9 +5,11 @@ study all networks are of the size that minutes on two cores can train.
 """
 
 from dataclasses import replace
+from typing import Any
 
 import pixelcnn_jax as pj
 from pixelcnn_jax.config import DataConfig, TrainingConfig
+from pixelcnn_jax.config.models import AnyModelConfig
 
 BOOK = TrainingConfig()
 """As the book trains: a constant rate, no average of the weights."""
@@ -19,23 +21,23 @@ AVERAGED = replace(
 )
 """Cosine, and a mean of the weights."""
 
-SMALL = dict(height=16, width=16, levels=4, dropout=0.0)
+SMALL: dict[str, Any] = dict(height=16, width=16, levels=4, dropout=0.0)
 """16x16 pixels of 4 levels. So few minutes don't overfit 60,000 images: no dropout."""
-GREY = dict(channels=1, distribution="categorical")
-GATED = dict(features=32, num_layers=12, head_features=64)
-PP = dict(filters=24, num_resnets=1, resolutions=2)
-SNAIL = dict(filters=32, num_blocks=3, num_resnets=2)
+GREY: dict[str, Any] = dict(channels=1, distribution="categorical")
+GATED: dict[str, Any] = dict(features=32, num_layers=12, head_features=64)
+PP: dict[str, Any] = dict(filters=24, num_resnets=1, resolutions=2)
+SNAIL: dict[str, Any] = dict(filters=32, num_blocks=3, num_resnets=2)
 
 FASHION = DataConfig(source="fashion_mnist", validation_images=1000)
 
 
-def _fashion(model: object, training: TrainingConfig) -> pj.Config:
-    return pj.Config(model=model, data=FASHION, training=training)  # pyright: ignore[reportArgumentType]
+def _fashion(model: AnyModelConfig, training: TrainingConfig) -> pj.Config:
+    return pj.Config(model=model, data=FASHION, training=training)
 
 
-def _cifar(model: object, training: TrainingConfig) -> pj.Config:
+def _cifar(model: AnyModelConfig, training: TrainingConfig) -> pj.Config:
     source = DataConfig(source="cifar10", validation_images=1000)
-    return pj.Config(model=model, data=source, training=training)  # pyright: ignore[reportArgumentType]
+    return pj.Config(model=model, data=source, training=training)
 
 
 STUDIES: dict[str, dict[str, pj.Config]] = {
@@ -43,7 +45,7 @@ STUDIES: dict[str, dict[str, pj.Config]] = {
         "book": pj.preset("digits"),
         "gated": replace(
             pj.preset("digits-gated"),
-            model=pj.GatedPixelCNNConfig(**SMALL | {"dropout": 0.2}),
+            model=replace(pj.GatedPixelCNNConfig(**SMALL), dropout=0.2),
         ),
         "gated by class": pj.preset("digits-gated"),
         "pp": pj.preset("digits-pp"),

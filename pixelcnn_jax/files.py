@@ -1,10 +1,35 @@
-"""Writing files and folders whole or not at all."""
+"""Writing files and folders whole or not at all; reading only files of a sane size."""
 
 import contextlib
+import errno
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from pathlib import Path
+
+SMALL = 2**24
+"""The most bytes of a file of settings."""
+
+
+def read_bytes(path: Path, most: int = SMALL) -> bytes:
+    """The content of a file.
+
+    Raises:
+        OSError: it can't be read, is larger than ``most`` bytes, or is no regular file:
+            a pipe could keep a reader waiting, and a device has no end.
+    """
+    found = os.stat(path)
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(errno.EINVAL, "no regular file", str(path))
+    if found.st_size > most:
+        raise OSError(errno.EFBIG, f"larger than {most} bytes", str(path))
+    return path.read_bytes()
+
+
+def read_text(path: Path, most: int = SMALL) -> str:
+    """`read_bytes` of a text in UTF-8; ValueError if it is none."""
+    return read_bytes(path, most).decode()
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -1,6 +1,10 @@
 """Nothing damaged is restored; what is saved comes back bit for bit."""
 
+import contextlib
 import dataclasses
+import json
+import os
+import re
 import shutil
 from pathlib import Path
 
@@ -227,8 +231,13 @@ def test_an_unreadable_config_is_refused(text: str, message: str):
         config.from_json(text)
 
 
+def unguarded(text: str) -> str:
+    """A config.json as one makes it who edits it on purpose."""
+    return re.sub(r',\s*"sha256": "\w+"', "", text)
+
+
 def test_a_config_with_an_unknown_field_is_refused():
-    text = config.to_json(config.Config()).replace('"seed"', '"sead"')
+    text = unguarded(config.to_json(config.Config())).replace('"seed"', '"sead"')
     with pytest.raises(pj.UserError, match="sead"):
         config.from_json(text)
 
@@ -255,8 +264,137 @@ def test_a_run_may_be_called_as_a_shipped_model(tmp_path: Path, monkeypatch):
 
 def test_a_later_checkpoint_format_is_refused(run: Path):
     path = run / "checkpoints" / "10" / "manifest.json"
-    path.write_text(path.read_text().replace('"format": 2', '"format": 3'))
-    with pytest.raises(pj.UserError, match="format 1 or 2, .* has 3; a newer"):
+    path.write_text(path.read_text().replace('"format": 3', '"format": 4'))
+    with pytest.raises(pj.UserError, match="format 1 to 3, .* has 4; a newer"):
+        pj.load(run)
+
+
+# --- what guards the settings and the manifests
+
+
+def flips(content: bytes, step: int):
+    """The content with one bit flipped: each ``step``-th bit in turn."""
+    for bit in range(0, 8 * len(content), step):
+        flipped = bytearray(content)
+        flipped[bit // 8] ^= 1 << bit % 8
+        yield bytes(flipped)
+
+
+def test_no_flipped_bit_of_a_config_changes_a_setting(run: Path):
+    path = run / "config.json"
+    settings = Run(run).config()
+    for flipped in flips(path.read_bytes(), 61):
+        path.write_bytes(flipped)
+        with contextlib.suppress(pj.UserError):
+            assert Run(run).config() == settings
+
+
+def test_no_flipped_bit_of_a_manifest_changes_what_is_best(run: Path):
+    path = run / "checkpoints" / "10" / "manifest.json"
+    kept, manifest = Run(run).checkpoints, manifests.read(path.parent)
+    for flipped in flips(path.read_bytes(), 101):
+        path.write_bytes(flipped)
+        with contextlib.suppress(pj.UserError):
+            assert kept.choose("best") == 10
+            assert manifests.read(path.parent) == manifest
+    assert kept.choose("latest") == 30
+
+
+def test_a_damaged_manifest_says_so_and_is_not_pruned(run: Path):
+    kept, path = Run(run).checkpoints, run / "checkpoints" / "20" / "manifest.json"
+    path.write_text(path.read_text().replace("3.0", "0.1"))
+    with pytest.raises(pj.UserError, match="step 20 in .* is damaged; restore it"):
+        pj.load(run)
+    for step in (40, 50):
+        kept.save(step, {"params": {"w": np.ones(2)}}, None)
+    assert kept.steps() == [10, 20, 40, 50]
+
+
+def test_settings_of_another_run_are_noticed(run: Path):
+    kept = Run(run)
+    settings = kept.config()
+    kept.save(40, {"params": to_params(tiny_model())[1]}, 0.5, settings)
+    assert equal(pj.load(run), tiny_model())
+    more = with_training(settings, epochs=999)
+    kept.write_config(more)
+    assert equal(pj.load(run), tiny_model())  # may change
+    taller = dataclasses.replace(settings.model, height=9)
+    kept.write_config(dataclasses.replace(settings, model=taller))
+    with pytest.raises(pj.UserError, match="config.json beside it has others"):
+        pj.load(run)
+
+
+def test_a_config_may_be_edited_on_purpose(run: Path):
+    path = run / "config.json"
+    text = path.read_text()
+    path.write_text(text.replace('"height": 6', '"height": 9'))
+    with pytest.raises(pj.UserError, match="edited on purpose, delete the line of sha"):
+        pj.load(run)
+    path.write_text(unguarded(text).replace('"height": 6', '"height": 9'))
+    assert pj.load(run).config.height == 9
+    path.write_text(unguarded(text).replace('"features": 8', '"features": 16'))
+    with pytest.raises(pj.UserError, match="must have the parameters"):
+        pj.load(run)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        [],
+        {"format": 2.0},
+        {"format": None},
+        {"format": 3},
+        {"bits_per_dim": "1"},
+        {"bits_per_dim": [1]},
+        {"sha256": []},
+        {"sha256": {"a": 1}},
+        {"sha256": {"../../a": "1"}},
+        {"sha256": {"/etc/passwd": "1"}},
+        {"more": 1},
+    ],
+)
+def test_a_manifest_of_wrong_types_is_no_manifest(fields, tmp_path: Path):
+    right = {"format": 2, "bits_per_dim": 1.0, "sha256": {}}
+    changed = {**right, **fields} if fields else fields
+    (tmp_path / "manifest.json").write_text(json.dumps(changed))
+    assert manifests.read(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"levels": 4', '"levels": 8.0'),
+        ('"height": 6', '"height": 8.5'),
+        ('"height": 6', '"height": true'),
+        ('"features": 8', '"features": Infinity'),
+        ('"features": 8', f'"features": {"9" * 5000}'),
+        ('"features": 8', f'"features": {"[" * 5000}{"]" * 5000}'),
+        ('"seed": 0', '"seed": [0]'),
+        ('"dropout": 0.0', '"dropout": null'),
+        ('"source": "digits"', '"source": {}'),
+    ],
+)
+def test_settings_of_wrong_types_are_refused(old: str, new: str):
+    settings = config.Config(model=pj.PixelCNNConfig.tiny())
+    text = unguarded(config.to_json(settings))
+    assert old in text
+    with pytest.raises(pj.UserError) as refusal:
+        config.from_json(text.replace(old, new))
+    assert "\n" not in str(refusal.value) and len(str(refusal.value)) < 300
+
+
+def test_what_is_no_regular_file_is_not_read(run: Path):
+    largest = largest_file(run / "checkpoints" / "30")
+    largest.unlink()
+    os.mkfifo(largest)
+    assert "is no file" in damage(run / "checkpoints" / "30")
+    largest.unlink()
+    with open(largest, "wb") as file:
+        file.truncate(2**40)  # a hole, which takes no place
+    assert "differs" in damage(run / "checkpoints" / "30")
+    (run / "config.json").unlink()
+    (run / "config.json").symlink_to("/dev/zero")
+    with pytest.raises(pj.UserError, match="must hold config.json"):
         pj.load(run)
 
 

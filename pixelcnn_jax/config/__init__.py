@@ -11,7 +11,14 @@ from pixelcnn_jax.config.models import (
     PixelCNNPPConfig,
     PixelSNAILConfig,
 )
-from pixelcnn_jax.config.on_disk import flatten, from_json, to_json
+from pixelcnn_jax.config.on_disk import (
+    digest,
+    flatten,
+    from_json,
+    read_json,
+    settings_digest,
+    to_json,
+)
 from pixelcnn_jax.config.presets import PRESETS, preset
 from pixelcnn_jax.config.settings import ARRAYS, Config, DataConfig, TrainingConfig
 
@@ -27,8 +34,11 @@ __all__ = [
     "PixelCNNPPConfig",
     "PixelSNAILConfig",
     "TrainingConfig",
+    "digest",
     "flatten",
     "from_json",
     "preset",
+    "read_json",
+    "settings_digest",
     "to_json",
 ]

@@ -4,11 +4,20 @@ import dataclasses
 from typing import Any, ClassVar, Literal
 
 from pixelcnn_jax.config.checks import (
+    LARGEST_KERNEL,
+    MOST_LAYERS,
+    WIDEST,
     require_at_least,
-    require_one_of,
     require_share,
+    settle,
 )
 from pixelcnn_jax.errors import require
+
+LONGEST_SIDE = 2**15 - 1
+"""Of an image, so that a position ``row * W + column`` fits in 32 bits."""
+MOST_CHANNELS = 1024
+MOST_LEVELS = 2**16
+"""Quantised data hold at most 16 bits per value."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,12 +50,13 @@ class ModelConfig:
     bfloat16 is faster on accelerators."""
 
     def __post_init__(self):
-        for field in ("height", "width", "channels", "num_mixtures"):
-            require_at_least("model", self, field, 1)
-        require_at_least("model", self, "levels", 2)
+        settle("model", self)
+        for field in ("height", "width"):
+            require_at_least("model", self, field, 1, LONGEST_SIDE)
+        for field in ("channels", "num_mixtures"):
+            require_at_least("model", self, field, 1, MOST_CHANNELS)
+        require_at_least("model", self, "levels", 2, MOST_LEVELS)
         require_at_least("model", self, "num_classes", 0)
-        require_one_of("model", self, "distribution", "categorical logistic_mixture")
-        require_one_of("model", self, "dtype", "float32 bfloat16")
         require_share("model", self, "dropout", 0)
 
     @property
@@ -61,6 +71,7 @@ class ModelConfig:
             f"model.{field} must be odd and at least {least}, got {value};"
             f" try {max(least, value + 1)}",
         )
+        require_at_least("model", self, field, least, LARGEST_KERNEL)
 
     def _require_multiple(self, field: str, unit: int) -> None:
         value = getattr(self, field)
@@ -70,6 +81,7 @@ class ModelConfig:
             f"model.{field} must be a positive multiple of {unit}, got {value};"
             f" the nearest valid value is {nearest}",
         )
+        require_at_least("model", self, field, unit, WIDEST)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,7 +101,7 @@ class PixelCNNConfig(ModelConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        require_at_least("model", self, "num_blocks", 0)
+        require_at_least("model", self, "num_blocks", 0, MOST_LAYERS)
         self._require_odd("first_kernel_size", 3)
         self._require_odd("kernel_size")
         self._require_multiple("features", 2 * self.ordered_channels)
@@ -121,7 +133,7 @@ class GatedPixelCNNConfig(ModelConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        require_at_least("model", self, "num_layers", 0)
+        require_at_least("model", self, "num_layers", 0, MOST_LAYERS)
         self._require_odd("first_kernel_size", 3)
         self._require_odd("kernel_size")
         self._require_multiple("features", self.ordered_channels)
@@ -183,8 +195,10 @@ class PixelCNNPPConfig(ShiftedConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        for field in ("filters", "num_resnets", "resolutions"):
-            require_at_least("model", self, field, 1)
+        require_at_least("model", self, "filters", 1, WIDEST)
+        require_at_least("model", self, "num_resnets", 1, MOST_LAYERS)
+        # With one more the coarsest grid of the largest image would be one pixel.
+        require_at_least("model", self, "resolutions", 1, 15)
 
     @classmethod
     def tiny(cls, **overrides: Any) -> "PixelCNNPPConfig":
@@ -218,8 +232,10 @@ class PixelSNAILConfig(ShiftedConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        for field in ("num_blocks", "num_resnets", "key_features", "num_heads"):
-            require_at_least("model", self, field, 1)
+        for field in ("num_blocks", "num_resnets"):
+            require_at_least("model", self, field, 1, MOST_LAYERS)
+        for field in ("key_features", "num_heads"):
+            require_at_least("model", self, field, 1, WIDEST)
         self._require_multiple("filters", 2 * self.num_heads)
 
     @classmethod

@@ -3,11 +3,7 @@
 import dataclasses
 from typing import Literal
 
-from pixelcnn_jax.config.checks import (
-    require_at_least,
-    require_one_of,
-    require_share,
-)
+from pixelcnn_jax.config.checks import require_at_least, require_share, settle
 from pixelcnn_jax.config.models import AnyModelConfig, PixelCNNConfig
 from pixelcnn_jax.errors import require
 
@@ -35,8 +31,8 @@ class DataConfig:
     binarisation) and once and for all for validation and test."""
 
     def __post_init__(self):
+        settle("data", self)
         require_at_least("data", self, "validation_images", 0)
-        require_one_of("data", self, "quantization", "bins dynamic")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,6 +78,7 @@ class TrainingConfig:
     afresh."""
 
     def __post_init__(self):
+        settle("training", self)
         require_at_least("training", self, "epochs", 1)
         require_at_least("training", self, "batch_size", 1)
         require(
@@ -91,7 +88,6 @@ class TrainingConfig:
         )
         require_share("training", self, "beta1", 0.9)
         require_share("training", self, "beta2", 0.999)
-        require_one_of("training", self, "schedule", "constant cosine")
         require(
             0 < self.learning_rate_decay <= 1,
             "training.learning_rate_decay must be above 0 and at most 1, got"
@@ -124,6 +120,7 @@ class Config:
     training: TrainingConfig = TrainingConfig()
 
     def __post_init__(self):
+        settle("", self)
         require(
             0 <= self.seed < 2**32,
             f"seed must be at least 0 and below 2**32, got {self.seed}; try 0",

@@ -50,7 +50,8 @@ class Checkpoints:
         """The step of the best or latest checkpoint; the latest if none was validated.
 
         Raises:
-            UserError: ``which`` is neither, or there are no checkpoints.
+            UserError: ``which`` is neither, there are no checkpoints, or one is damaged
+                so that the best can't be told.
         """
         require(
             which in ("best", "latest"),
@@ -62,7 +63,21 @@ class Checkpoints:
             f"the run's folder must hold a checkpoint, and {self.folder.parent} has"
             " none; train it first",
         )
-        return found[-1] if which == "latest" else self._best(found)
+        if which == "latest":
+            return found[-1]
+        damaged = next((step for step in found if self._is_damaged(step)), None)
+        require(
+            damaged is None,
+            f"the best checkpoint is known only if each {MANIFEST} is whole, and that"
+            f" of step {damaged} in {self.folder} is damaged; restore it from a copy,"
+            " or take the latest checkpoint",
+        )
+        return self._best(found)
+
+    def _is_damaged(self, step: int) -> bool:
+        unreadable = manifests.read(self._of(step)) is None
+        # A checkpoint without one is being dropped by a training beside.
+        return unreadable and (self._of(step) / MANIFEST).is_file()
 
     def _best(self, steps: list[int]) -> int:
         found = {step: self.bits_per_dim(step) for step in steps}
@@ -78,7 +93,11 @@ class Checkpoints:
         return None if manifest is None else manifest.bits_per_dim
 
     def save(
-        self, step: int, items: Mapping[str, object], bits_per_dim: float | None
+        self,
+        step: int,
+        items: Mapping[str, object],
+        bits_per_dim: float | None,
+        settings: str | None = None,
     ) -> None:
         """Save, and wait until all is on disk; then drop what is kept no longer.
 
@@ -86,6 +105,7 @@ class Checkpoints:
             step: updates made so far; names the checkpoint.
             items: pytrees of arrays by name; "params" among them.
             bits_per_dim: on the validation images, if it was measured at this step.
+            settings: the digest of those that the checkpoint was made with.
         """
         with _quiet():
             ocp.save_checkpointables(
@@ -93,14 +113,15 @@ class Checkpoints:
             )
         # The order matters: the manifest declares what is on disk, and only a
         # checkpoint that is declared whole may push others out.
-        manifests.write(self._of(step), bits_per_dim)
+        manifests.write(self._of(step), bits_per_dim, settings)
         self._prune()
 
     def _prune(self) -> None:
         steps = self.steps()
         kept = {*steps[-KEPT:], self._best(steps)}
         for step in steps:
-            if step not in kept:
+            # What is damaged may be mended, so it stays.
+            if step not in kept and not self._is_damaged(step):
                 # First, so that a kill in mid-delete leaves nothing that looks whole.
                 (self._of(step) / MANIFEST).unlink()
                 shutil.rmtree(self._of(step))
@@ -113,7 +134,11 @@ class Checkpoints:
             shutil.rmtree(path)
 
     def restore(
-        self, step: int, items: Mapping[str, object], model: PixelModel
+        self,
+        step: int,
+        items: Mapping[str, object],
+        model: PixelModel,
+        settings: str | None = None,
     ) -> Items:
         """Some items of a checkpoint, once its files have passed their checksums.
 
@@ -123,11 +148,12 @@ class Checkpoints:
                 counts.
             model: the model that the parameters among them are of. Those of a
                 checkpoint that 0.1.0 wrote are converted.
+            settings: the digest of those that it must have been made with; None: any.
 
         Raises:
-            UserError: an item was not saved; or a file is missing or differs from what
-                was saved: then the message names the checkpoint before it that is
-                whole.
+            UserError: an item was not saved; a file is missing or differs from what was
+                saved, for which the message names the checkpoint before it that is
+                whole; or it was made with other settings.
         """
         self._require_whole(step)
         missing = [name for name in items if not (self._of(step) / name).is_dir()]
@@ -138,6 +164,13 @@ class Checkpoints:
             f" with training.init_from {self.folder.parent}",
         )
         manifest = manifests.read(self._of(step))
+        made_with = manifest.config if manifest and settings else None
+        require(
+            made_with in (None, settings),
+            f"the settings must be those of the checkpoint {self._of(step)}, and"
+            " config.json beside it has others; restore it, or, if it was edited on"
+            " purpose, delete its line of sha256",
+        )
         if manifest is not None and manifest.format == 1:
             return self._restore_old(step, items, model)
         return self._read(step, items)
@@ -170,8 +203,17 @@ class Checkpoints:
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
             dict(items),
         )
-        with _quiet():
-            return ocp.load_checkpointables(self._of(step).resolve(), abstract)
+        try:
+            with _quiet():
+                return ocp.load_checkpointables(self._of(step).resolve(), abstract)
+        except OSError:
+            raise
+        # Its files are whole, so it is one of other shapes; Orbax says so in pages.
+        except Exception as error:
+            raise UserError(
+                f"the checkpoint {self._of(step)} must have the parameters of the"
+                " settings, and has others; restore config.json beside it"
+            ) from error
 
     def _require_whole(self, step: int) -> None:
         found = manifests.damage(self._of(step))

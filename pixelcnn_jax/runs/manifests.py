@@ -3,15 +3,21 @@
 import hashlib
 import json
 import math
-from pathlib import Path
-from typing import NamedTuple
+import stat
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
 
-from pixelcnn_jax.errors import UserError
-from pixelcnn_jax.files import write_text
+from pixelcnn_jax.config import digest
+from pixelcnn_jax.errors import require
+from pixelcnn_jax.files import read_text, write_text
 
 MANIFEST = "manifest.json"
-FORMAT = 2
-"""Version of a checkpoint. 1 is that of pixelcnn_jax 0.1.0, which did not say so."""
+FORMAT = 3
+"""Version of a checkpoint. 1 is that of pixelcnn_jax 0.1.0, which did not say so; 2 had
+no `Manifest.sizes`, no `Manifest.config` and no check sum of its own."""
+
+GUARD = "checksum"
+"""The field of the file that guards the others."""
 
 
 class Manifest(NamedTuple):
@@ -22,40 +28,67 @@ class Manifest(NamedTuple):
     """On the validation images; None if it was not measured, or is not a number."""
     sha256: dict[str, str]
     """Of each file, by its path in the folder."""
+    sizes: dict[str, int] | None = None
+    """Likewise, in bytes."""
+    config: str | None = None
+    """Digest of the settings; see `config.settings_digest`."""
 
 
-def write(folder: Path, bits_per_dim: float | None) -> None:
+def write(folder: Path, bits_per_dim: float | None, config: str | None = None) -> None:
     """Declare the files that are in a checkpoint's folder to be whole."""
-    names = [p for p in sorted(folder.rglob("*")) if p.is_file() and p.name != MANIFEST]
+    paths = [p for p in sorted(folder.rglob("*")) if p.is_file() and p.name != MANIFEST]
+    named = {path.relative_to(folder).as_posix(): path for path in paths}
     manifest = Manifest(
         FORMAT,
         bits_per_dim,
-        {path.relative_to(folder).as_posix(): _sha256(path) for path in names},
+        {name: _sha256(path) for name, path in named.items()},
+        {name: path.stat().st_size for name, path in named.items()},
+        config,
     )
-    write_text(folder / MANIFEST, json.dumps(manifest._asdict(), indent=1))
+    fields = manifest._asdict()
+    fields[GUARD] = digest(fields)
+    write_text(folder / MANIFEST, json.dumps(fields, indent=1))
 
 
 def read(folder: Path) -> Manifest | None:
-    """The manifest of a checkpoint; None if it is missing or unreadable.
+    """The manifest of a checkpoint; None if it is missing, unreadable or damaged.
 
     Raises:
         UserError: it is of a later version of the package.
     """
     try:
-        fields = json.loads((folder / MANIFEST).read_text())
-        version = fields.get("format", 1)
-        bits = fields["bits_per_dim"]
-        score = None if bits is None or math.isnan(bits) else float(bits)
-        found = Manifest(version, score, dict(fields["sha256"]))
+        fields = json.loads(read_text(folder / MANIFEST))
+        version = fields.setdefault("format", 1)
+        if type(version) is int and 1 <= version <= FORMAT:
+            return _from_fields(fields)
     # A damaged file may be anything: no text, no JSON, or JSON that is no object.
-    except (AttributeError, OSError, ValueError, KeyError, TypeError):
+    except (AttributeError, OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
-    if found.format not in (1, FORMAT):
-        raise UserError(
-            f"a checkpoint must have format 1 or {FORMAT}, and {folder} has"
-            f" {found.format!r}; a newer pixelcnn_jax may read it"
-        )
-    return found
+    require(
+        type(version) is not int or version < FORMAT,
+        f"a checkpoint must have format 1 to {FORMAT}, and {folder} has"
+        f" {version!r}; a newer pixelcnn_jax may read it",
+    )
+    return None
+
+
+# Any: the values of JSON, which are checked here.
+def _from_fields(fields: dict[str, Any]) -> Manifest | None:
+    guard = fields.pop(GUARD, None)
+    guarded = guard is not None or fields["format"] == FORMAT
+    if guarded and guard != digest(fields):
+        return None
+    found = Manifest(**fields)
+    bits, names = found.bits_per_dim, [*found.sha256, *(found.sizes or ())]
+    whole = (
+        (bits is None or type(bits) in (int, float))
+        and all(isinstance(x, str) for x in found.sha256.values())
+        and not any(".." in PurePosixPath(x).parts or x[:1] == "/" for x in names)
+    )
+    if not whole:
+        return None
+    score = None if bits is None or math.isnan(bits) else float(bits)
+    return found._replace(bits_per_dim=score)
 
 
 class Damage(NamedTuple):
@@ -75,8 +108,13 @@ def damage(folder: Path) -> Damage | None:
     if manifest is None:
         return Damage(f"its {MANIFEST} is missing or unreadable")
     for name, expected in manifest.sha256.items():
+        path, size = folder / name, (manifest.sizes or {}).get(name)
         try:
-            if _sha256(folder / name) != expected:
+            found = path.stat()
+            if not stat.S_ISREG(found.st_mode):
+                return Damage(f"{name} is no file")
+            # The size first: a file of another kind may take hours to read.
+            if size not in (None, found.st_size) or _sha256(path) != expected:
                 return Damage(f"file {name} differs from what was saved")
         except (FileNotFoundError, NotADirectoryError):
             return Damage(f"file {name} is missing")

@@ -7,9 +7,15 @@ from pathlib import Path
 import filelock
 from flax import nnx
 
-from pixelcnn_jax.config import Config, flatten, from_json, to_json
+from pixelcnn_jax.config import (
+    Config,
+    flatten,
+    read_json,
+    settings_digest,
+    to_json,
+)
 from pixelcnn_jax.errors import UserError, require
-from pixelcnn_jax.files import write_text
+from pixelcnn_jax.files import read_text, write_text
 from pixelcnn_jax.models import build_model
 from pixelcnn_jax.models.base import PixelModel
 from pixelcnn_jax.params import from_params, to_params
@@ -62,8 +68,12 @@ class Run:
         """The settings of the run.
 
         Raises:
-            UserError: the folder is not a run, or its config is unreadable.
+            UserError: the folder is not a run, or its config is unreadable or damaged.
         """
+        return self._read_config()[0]
+
+    def _read_config(self) -> tuple[Config, bool]:
+        """The settings, and whether a check sum guards them."""
         path = self.path / CONFIG
         require(
             path.is_file(),
@@ -71,12 +81,12 @@ class Run:
             " workdir of a training run",
         )
         try:
-            text = path.read_text()
+            text = read_text(path)
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(
                 f"{path} must be a readable text file, got {error}; restore it"
             ) from error
-        return from_json(text)
+        return read_json(text)
 
     def write_config(self, config: Config) -> None:
         """Write down the settings; to be called once nothing can be wrong with them."""
@@ -100,21 +110,35 @@ class Run:
 
         A training beside may drop the checkpoint meanwhile; then the next is taken.
         """
+        config, guarded = self._read_config()
+        settings = settings_digest(config, MAY_CHANGE) if guarded else None
         for _ in range(READS - 1):
             step = self.checkpoints.choose(which)
             try:
-                return self.checkpoints.restore(step, items, model)
+                return self.checkpoints.restore(step, items, model, settings)
             except (UserError, OSError, ValueError):
                 # Still there, so it was not dropped meanwhile: the error is its own.
                 if step in self.checkpoints.steps():
                     raise
-        return self.checkpoints.restore(self.checkpoints.choose(which), items, model)
+        step = self.checkpoints.choose(which)
+        return self.checkpoints.restore(step, items, model, settings)
 
     def rows(self) -> list[Row]:
         """The figures of the epochs so far."""
         return tables.read_metrics(self.path)
 
     # --- writing
+
+    def save(
+        self,
+        step: int,
+        items: Mapping[str, object],
+        bits_per_dim: float | None,
+        config: Config,
+    ) -> None:
+        """Save a checkpoint made with these settings; see `Checkpoints.save`."""
+        settings = settings_digest(config, MAY_CHANGE)
+        self.checkpoints.save(step, items, bits_per_dim, settings)
 
     @contextlib.contextmanager
     def hold(self, config: Config) -> Iterator[None]:

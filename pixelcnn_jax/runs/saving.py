@@ -84,4 +84,4 @@ def write_model(
     run.write_config(config)
     # By way of NumPy: onto one device, wherever they are.
     params = {k: jnp.array(np.asarray(x)) for k, x in to_params(model)[1].items()}
-    run.checkpoints.save(step, {"params": params}, bits_per_dim)
+    run.save(step, {"params": params}, bits_per_dim, config)

@@ -128,7 +128,8 @@ class InFolder:
         self._stop.obey(kept)
 
     def _save(self, state: TrainState, bits_per_dim: float | None) -> None:
-        self._run.checkpoints.save(int(state.step), to_items(state), bits_per_dim)
+        step, items = int(state.step), to_items(state)
+        self._run.save(step, items, bits_per_dim, self._config)
         self._saved = time.monotonic()
 
 

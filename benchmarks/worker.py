@@ -121,10 +121,11 @@ def _update_0_1(trainer: Any, order: Any, state: Any, start: int, count: int) ->
 
 def configure() -> None:
     """JAX as the command lines use it, but with every program compiled anew."""
-    if IS_0_1:
-        importlib.import_module("pixelcnn_jax.cli").use_machine_well()
-    else:
-        importlib.import_module("pixelcnn_jax.commands.machine").configure_jax()
+    for name in ("machine", "commands.machine", "cli"):  # by version, newest first
+        with contextlib.suppress(ModuleNotFoundError):
+            home: Any = importlib.import_module(f"pixelcnn_jax.{name}")
+            (home.use_machine_well if IS_0_1 else home.configure_jax)()
+            break
     watch_compilation()
 
 

@@ -6,6 +6,9 @@ import numpy as np
 import pixelcnn_jax as pj
 from pixelcnn_jax.config import TrainingConfig
 
+# Every core of a CPU computes. To be called before anything else of JAX.
+pj.use_all_cores()
+
 # A trained model: the folder of a run, or the one that ships with the package.
 model = pj.load("digits")
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pixelcnn_jax.exported import ExportedSampler, load_sampler
     from pixelcnn_jax.exporting import export_sampler
     from pixelcnn_jax.likelihood import bits_per_dim, log_prob, pixel_log_prob
+    from pixelcnn_jax.machine import IdleCoresWarning, use_all_cores
     from pixelcnn_jax.models import (
         GatedPixelCNN,
         PixelCNN,
@@ -46,6 +47,7 @@ __all__ = [
     "Fit",
     "GatedPixelCNN",
     "GatedPixelCNNConfig",
+    "IdleCoresWarning",
     "ImageSet",
     "PixelCNN",
     "PixelCNNConfig",
@@ -73,6 +75,7 @@ __all__ = [
     "sample",
     "save",
     "train",
+    "use_all_cores",
 ]
 
 _HOMES = {
@@ -91,6 +94,7 @@ _HOMES = {
     "exported": ["ExportedSampler", "load_sampler"],
     "exporting": ["export_sampler"],
     "likelihood": ["bits_per_dim", "log_prob", "pixel_log_prob"],
+    "machine": ["IdleCoresWarning", "use_all_cores"],
     "models": [
         "GatedPixelCNN",
         "PixelCNN",

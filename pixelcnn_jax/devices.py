@@ -8,6 +8,8 @@ import jax.numpy as jnp
 from jax.core import Tracer
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from pixelcnn_jax.machine import warn_of_idle_cores
+
 Devices: TypeAlias = Sequence[Any]
 """Any, since JAX has no name for their type that checkers accept."""
 
@@ -64,6 +66,11 @@ class Placed:
         # A device without an image would only wait.
         devices = self._devices[:batch_size]
         return data_mesh(devices) if len(devices) > 1 else None
+
+    def warn_if_idle(self) -> None:
+        """Says, once, that work on the only device leaves cores idle."""
+        if len(self._devices) == 1:
+            warn_of_idle_cores(self._devices[0].platform)
 
     def on(self, mesh: Mesh | None) -> object:
         """The tree on every device of one of the meshes above."""

@@ -68,6 +68,8 @@ class Drawer:
         batch = num_images if batch_size is None else min(batch_size, num_images)
         require_temperature(temperature)
         mesh = self.params.mesh(batch)
+        if mesh is None and batch > 1:
+            self.params.warn_if_idle()
         num_devices = 1 if mesh is None else mesh.size
         # Rounded up: all devices run one program, and what is too much is dropped.
         share = -(-batch // num_devices)

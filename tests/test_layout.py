@@ -14,7 +14,8 @@ ALLOWED = {
     "units": set(),
     "keys": set(),
     "params": set(),
-    "devices": set(),
+    "devices": {"machine"},
+    "machine": {"errors"},
     "pictures": {"files"},
     "config": {"errors"},
     "distributions": {"config", "errors"},
@@ -66,6 +67,7 @@ ALLOWED = {
     },
     "runs": {"models", "config", "params", "files", "errors"},
     "training": {
+        "machine",
         "data",
         "likelihood",
         "sampling",
@@ -81,6 +83,7 @@ ALLOWED = {
         "errors",
     },
     "commands": {
+        "machine",
         "completion",
         "compression",
         "config",

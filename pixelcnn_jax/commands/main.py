@@ -8,8 +8,8 @@ import sys
 from pixelcnn_jax import config
 from pixelcnn_jax.commands import compress, evaluate, export, publish, sample, train
 from pixelcnn_jax.commands.flags import Command, name_flags
-from pixelcnn_jax.commands.machine import configure_jax
 from pixelcnn_jax.errors import UserError
+from pixelcnn_jax.machine import configure_jax
 
 PROGRAM = "pixelcnn-jax"
 

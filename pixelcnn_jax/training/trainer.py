@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from pixelcnn_jax.config import TrainingConfig
 from pixelcnn_jax.data import ImageSet
 from pixelcnn_jax.devices import replicated
+from pixelcnn_jax.machine import warn_of_idle_cores
 from pixelcnn_jax.models.base import PixelModel
 from pixelcnn_jax.params import from_params, to_params
 from pixelcnn_jax.training.feed import Feed, Order, choose_feed
@@ -46,6 +47,8 @@ class Trainer:
         self.config = config
         self.num_images = len(images)
         self.dims = math.prod(images.images.shape[1:])
+        if devices is None and jax.device_count() == 1:
+            warn_of_idle_cores(jax.default_backend())
         shares = share_out(config, images.images.shape[1:], devices or jax.devices())
         order = Order(seed, self.num_images, config.batch_size, shares.width)
         self.batches = order.batches

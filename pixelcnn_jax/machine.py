@@ -1,0 +1,104 @@
+"""How JAX should use a machine that a process has to itself."""
+
+import contextlib
+import functools
+import os
+import warnings
+from pathlib import Path
+
+import jax
+
+from pixelcnn_jax.errors import UserError
+
+FORCED = "xla_force_host_platform_device_count"
+"""The flag of XLA's that gives a number of devices of the CPU, too."""
+
+
+def use_all_cores() -> int:
+    """Make a device of each core of the CPU, over which all work is spread.
+
+    XLA's own threading leaves much of a CPU idle: the command lines call this, and
+    programs that import the package are as fast once they do. To be called before JAX
+    first computes, at best right after the imports. Accelerators are not touched.
+    Whoever has set ``jax_num_cpu_devices``, or XLA's flag of that meaning, has decided
+    already, and nothing changes.
+
+    Returns:
+        The number of the CPU's devices.
+
+    Raises:
+        UserError: JAX has begun, with fewer devices than cores.
+    """
+    cores = usable_cores()
+    if not _decided() and cores > 1:
+        try:
+            jax.config.update("jax_num_cpu_devices", cores)
+        except RuntimeError as error:
+            found = len(jax.local_devices(backend="cpu"))
+            raise UserError(
+                "use_all_cores() must be called before JAX first computes, and it has"
+                f" begun, with {found} of {cores} cores as devices; call it right after"
+                " the imports"
+            ) from error
+    return len(jax.local_devices(backend="cpu"))
+
+
+def warn_of_idle_cores(platform: str) -> None:
+    """Says, once per process, that work on this platform leaves cores idle."""
+    # Nothing to say to whoever has chosen the number of devices.
+    if platform != "cpu" or _decided() or usable_cores() == 1:
+        return
+    warnings.warn(
+        f"{usable_cores() - 1} of {usable_cores()} cores are left to XLA's own"
+        " threading, which keeps them half idle; call pixelcnn_jax.use_all_cores()"
+        " before JAX first computes",
+        IdleCoresWarning,
+        stacklevel=1,  # a single place, so Python shows it once
+    )
+
+
+class IdleCoresWarning(UserWarning):
+    """Work on a CPU is spread over fewer devices than it has cores."""
+
+
+def configure_jax() -> None:
+    """Settings of JAX that suit a process of its own; the user's own come first.
+
+    On GPUs, operations whose result depends on the order of events are ruled out, so
+    that a resumed run can end with the bits of one never interrupted.
+
+    The cores of a CPU become devices (`use_all_cores`). Compiled programs are kept
+    between processes. To be called before JAX first computes.
+    """
+    flags = os.environ.get("XLA_FLAGS", "")
+    if "xla_gpu_deterministic_ops" not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
+    if not _decided():
+        with contextlib.suppress(RuntimeError):  # JAX has begun: a test, a notebook
+            jax.config.update("jax_num_cpu_devices", usable_cores())
+    if _setting("jax_compilation_cache_dir") is None:
+        with contextlib.suppress(RuntimeError):  # no home directory
+            home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+            jax.config.update("jax_compilation_cache_dir", str(home / "pixelcnn_jax"))
+
+
+def _decided() -> bool:
+    """Whether somebody has said how many devices a CPU is."""
+    forced = FORCED in os.environ.get("XLA_FLAGS", "")
+    return forced or _setting("jax_num_cpu_devices") != -1
+
+
+def _setting(name: str) -> object:
+    return getattr(jax.config, name)
+
+
+@functools.cache
+def usable_cores() -> int:
+    """Cores that this process may use, a container's share included."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return max(1, min(cores, -(-int(quota) // int(period))))
+    except (OSError, ValueError):  # no such file, or "max": no limit
+        return cores

@@ -37,16 +37,17 @@ def main(settings: Settings) -> None:
         dataclasses.replace(config.data, validation_images=0), config.model
     )
     train, test = splits.train, splits.test
+    test_images = np.asarray(test.images)
     classifier = CalibratedClassifierCV(SVC(C=10), cv=5, ensemble=False)  # pyright: ignore
-    classifier.fit(flat(train.images), train.labels)
-    accuracy = classifier.score(flat(test.images), test.labels)
+    classifier.fit(flat(np.asarray(train.images)), train.labels)
+    accuracy = classifier.score(flat(test_images), test.labels)
     print(f"classifier: {accuracy:.3f} accuracy on the {len(test)} test digits")
     classes = config.model.num_classes
     labels = np.arange(settings.num_images) % classes if classes else None
     key = jax.random.key(settings.seed)
     samples = np.asarray(pj.sample(model, key, settings.num_images, labels=labels))
     for name, images in (
-        ("test digits", test.images),
+        ("test digits", test_images),
         ("samples", samples),
     ):
         confidence = classifier.predict_proba(flat(images)).max(1)

@@ -4,6 +4,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Protocol
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +17,17 @@ from pixelcnn_jax.errors import require
 from pixelcnn_jax.models.base import PixelModel
 
 Array = jax.Array | np.ndarray
+
+
+class ImageRows(Protocol):
+    """Images ``[N, H, W, C]``: an array, or what stands for one and reads on demand."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: slice, /) -> np.ndarray: ...
 
 
 def log_prob(
@@ -140,7 +152,7 @@ class Evaluation:
 
 def evaluate(
     model: PixelModel,
-    images: np.ndarray,
+    images: ImageRows,
     labels: np.ndarray | None = None,
     batch_size: int = 128,
 ) -> Evaluation:
@@ -166,7 +178,7 @@ def evaluate(
 
 def evaluate_pixels(
     model: PixelModel,
-    images: np.ndarray,
+    images: ImageRows,
     labels: np.ndarray | None = None,
     batch_size: int = 128,
 ) -> np.ndarray:
@@ -184,7 +196,7 @@ LogProb = Callable[[nnx.GraphDef[PixelModel], object, Array, Array | None], jax.
 def _in_batches(
     log_prob: LogProb,
     model: PixelModel,
-    images: np.ndarray,
+    images: ImageRows,
     labels: np.ndarray | None,
     batch_size: int,
 ) -> Iterator[np.ndarray]:
@@ -193,9 +205,10 @@ def _in_batches(
     require(
         batch_size >= 1, f"batch_size must be at least 1, got {batch_size}; try 128"
     )
-    images = np.asarray(images)
-    # On the host, where the values can be seen, and once for all batches.
-    model.check_images(images)
+    # On the host, where the values can be seen.
+    if isinstance(images, Array):
+        images = np.asarray(images)
+        model.check_images(images)  # once for all batches
     model.check_labels(labels, len(images))
     graph, params = nnx.split(model)
     placed = Placed(params)
@@ -205,18 +218,21 @@ def _in_batches(
         batch_size = -(-batch_size // mesh.size) * mesh.size
     for start in range(0, len(images), batch_size):
         part = slice(start, start + batch_size)
+        taken = images[part]
+        if not isinstance(images, np.ndarray):
+            model.check_images(taken)
         # Filled up by repeating images, since padding must hold valid levels too.
-        batch = np.resize(images[part], (batch_size, *images.shape[1:]))
+        batch = np.resize(taken, (batch_size, *images.shape[1:]))
         classes = None if labels is None else np.resize(labels[part], batch_size)
         if mesh is not None:
             batch, classes = jax.device_put((batch, classes), spread(mesh))
         found = np.asarray(log_prob(graph, placed.on(mesh), batch, classes))
-        yield found[: len(images[part])]
+        yield found[: len(taken)]
 
 
 def evaluate_marginal(
     model: PixelModel,
-    images: np.ndarray,
+    images: ImageRows,
     class_weights: np.ndarray,
     batch_size: int = 128,
 ) -> Evaluation:

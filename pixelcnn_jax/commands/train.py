@@ -1,5 +1,7 @@
 """Train a model: a preset, and flags that override its settings."""
 
+import itertools
+
 from pixelcnn_jax import config
 from pixelcnn_jax.commands.flags import Command, flags_of, parse
 from pixelcnn_jax.training import train
@@ -29,7 +31,20 @@ def run(args: list[str], program: str) -> None:
         f"{ABOUT} The first argument may name a preset, whose settings the options"
         f" override. Presets: {presets}."
     )
+    if _names_own_images(flags):
+        # What no flag gives is then taken from the images.
+        default = default.from_data()
     train(parse(config.Config, default, flags, f"{program} {name}", about))
+
+
+def _names_own_images(flags: list[str]) -> bool:
+    """Whether the flags ask for images of the user's own.
+
+    Read before all others, whose defaults depend on it.
+    """
+    words = [word for flag in flags for word in flag.split("=", 1)]
+    pairs = itertools.pairwise(words)
+    return ("--data.source", config.IMAGES) in pairs
 
 
 COMMAND = Command("train", ABOUT, FLAGS, run)

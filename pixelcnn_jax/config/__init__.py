@@ -3,7 +3,9 @@
 Every default of the package stands here. A preset is a named `Config`.
 """
 
+from pixelcnn_jax.config.checks import FROM_DATA
 from pixelcnn_jax.config.models import (
+    FIELDS_OF_DATA,
     AnyModelConfig,
     GatedPixelCNNConfig,
     ModelConfig,
@@ -20,10 +22,19 @@ from pixelcnn_jax.config.on_disk import (
     to_json,
 )
 from pixelcnn_jax.config.presets import PRESETS, preset
-from pixelcnn_jax.config.settings import ARRAYS, Config, DataConfig, TrainingConfig
+from pixelcnn_jax.config.settings import (
+    ARRAYS,
+    IMAGES,
+    Config,
+    DataConfig,
+    TrainingConfig,
+)
 
 __all__ = [
     "ARRAYS",
+    "FIELDS_OF_DATA",
+    "FROM_DATA",
+    "IMAGES",
     "PRESETS",
     "AnyModelConfig",
     "Config",

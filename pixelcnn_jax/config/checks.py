@@ -13,6 +13,9 @@ from pixelcnn_jax.errors import require
 MOST = 2**31 - 1
 """The largest integer setting: XLA counts in 32 bits."""
 
+FROM_DATA = -1
+"""The value of a setting that is to be taken from the data (`data.OwnData`)."""
+
 LARGEST_KERNEL = 255
 MOST_LAYERS = 1000
 WIDEST = 2**16
@@ -129,3 +132,10 @@ def require_share(group: str, config: object, field: str, example: float) -> Non
         0 <= value < 1,
         f"{group}.{field} must be at least 0 and below 1, got {value}; try {example}",
     )
+
+
+def require_from_data_or(
+    group: str, config: object, field: str, least: int, most: int = MOST
+) -> None:
+    if getattr(config, field) != FROM_DATA:
+        require_at_least(group, config, field, least, most)

@@ -4,10 +4,13 @@ import dataclasses
 from typing import Any, ClassVar, Literal
 
 from pixelcnn_jax.config.checks import (
+    FROM_DATA,
     LARGEST_KERNEL,
+    MOST,
     MOST_LAYERS,
     WIDEST,
     require_at_least,
+    require_from_data_or,
     require_share,
     settle,
 )
@@ -19,10 +22,23 @@ MOST_CHANNELS = 1024
 MOST_LEVELS = 2**16
 """Quantised data hold at most 16 bits per value."""
 
+FIELDS_OF_DATA = {
+    "height": (1, LONGEST_SIDE),
+    "width": (1, LONGEST_SIDE),
+    "channels": (1, MOST_CHANNELS),
+    "levels": (2, MOST_LEVELS),
+    "num_classes": (0, MOST),
+}
+"""The settings of a model that its data tell, and the bounds of each."""
+
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
-    """What every model of the family has; use one of its subclasses."""
+    """What every model of the family has; use one of its subclasses.
+
+    Sizes, levels and classes may be -1 in a run on your own images: they are then taken
+    from them.
+    """
 
     kind: ClassVar[str]
     """Its name on disk."""
@@ -51,18 +67,21 @@ class ModelConfig:
 
     def __post_init__(self):
         settle("model", self)
-        for field in ("height", "width"):
-            require_at_least("model", self, field, 1, LONGEST_SIDE)
-        for field in ("channels", "num_mixtures"):
-            require_at_least("model", self, field, 1, MOST_CHANNELS)
-        require_at_least("model", self, "levels", 2, MOST_LEVELS)
-        require_at_least("model", self, "num_classes", 0)
+        for field, bounds in FIELDS_OF_DATA.items():
+            require_from_data_or("model", self, field, *bounds)
+        require_at_least("model", self, "num_mixtures", 1, MOST_CHANNELS)
         require_share("model", self, "dropout", 0)
 
     @property
     def ordered_channels(self) -> int:
         """Channels whose order the masks carry: 1 if the distribution carries it."""
-        return self.channels if self.distribution == "categorical" else 1
+        # Of unknown channels, the rule for one: the least that will be asked for.
+        return max(1, self.channels) if self.distribution == "categorical" else 1
+
+    @property
+    def unknown(self) -> list[str]:
+        """The fields that are still to be taken from the data."""
+        return [name for name in FIELDS_OF_DATA if getattr(self, name) == FROM_DATA]
 
     def _require_odd(self, field: str, least: int = 1) -> None:
         value = getattr(self, field)

@@ -3,12 +3,25 @@
 import dataclasses
 from typing import Literal
 
-from pixelcnn_jax.config.checks import require_at_least, require_share, settle
-from pixelcnn_jax.config.models import AnyModelConfig, PixelCNNConfig
+from pixelcnn_jax.config.checks import (
+    FROM_DATA,
+    require_at_least,
+    require_from_data_or,
+    require_share,
+    settle,
+)
+from pixelcnn_jax.config.models import (
+    FIELDS_OF_DATA,
+    AnyModelConfig,
+    PixelCNNConfig,
+)
 from pixelcnn_jax.errors import require
 
 ARRAYS = "arrays"
 """The `DataConfig.source` of a run whose images were arrays in memory."""
+
+IMAGES = "images"
+"""The `DataConfig.source` of your own images, at `DataConfig.path`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,23 +29,69 @@ class DataConfig:
     """Where the images come from."""
 
     source: str = "digits"
-    """"digits" (ships with scikit-learn) or any image set of the TensorFlow Datasets
-    catalogue: fashion_mnist, mnist, kmnist, cifar10, ..."""
+    """"digits" (ships with scikit-learn), "images" (your own, at path) or any image set
+    of the TensorFlow Datasets catalogue: fashion_mnist, mnist, kmnist, cifar10, ..."""
     data_dir: str | None = None
     """A folder with the four original files of an MNIST-like set, or a TensorFlow
     Datasets folder; digits need none. None: ~/tensorflow_datasets, downloading what is
     missing."""
     validation_images: int = 200
     """Images split off the training set, for the figures of each epoch and the choice
-    of the best checkpoint. The test set is never used for either."""
+    of the best checkpoint. The test set is never used for either. -1, for your own
+    images: a tenth of them. Not used if they come with validation images."""
     quantization: Literal["bins", "dynamic"] = "bins"
     """From pixels to levels: equal bins; or, for 2 levels, a pixel's brightness as the
     probability of level 1, drawn anew each time that training meets the image (dynamic
     binarisation) and once and for all for validation and test."""
+    path: str | None = None
+    """Your own images: a folder of image files (sub-folders are classes; folders train,
+    validation and test are splits), a .npy file of integers [N, H, W] or [N, H, W, C],
+    or a .npz file with images and perhaps labels, condition, condition_map, split."""
+    fit: Literal["resize", "crop"] = "resize"
+    """How your own images come to the size of the model: resized, or their middle cut
+    out."""
+    threshold: float | None = None
+    """For 2 levels: the share of the brightness from which on a pixel is level 1, such
+    as 0.33. None: 0.5."""
+    values: Literal["auto", "pixels", "codes"] = "auto"
+    """What the integers of a .npy or .npz file are: brightness, which may be resized
+    and quantised, or codes, which stay as they are. auto: 8 bits are brightness, others
+    codes."""
 
     def __post_init__(self):
         settle("data", self)
-        require_at_least("data", self, "validation_images", 0)
+        require_from_data_or("data", self, "validation_images", 0)
+        self._require_a_threshold()
+        self._require_own_images()
+
+    def _require_a_threshold(self) -> None:
+        require(
+            self.threshold is None or 0 < self.threshold < 1,
+            "data.threshold must be above 0 and below 1, a share of the brightness, got"
+            f" {self.threshold}; try 0.33",
+        )
+        require(
+            self.threshold is None or self.quantization == "bins",
+            "data.threshold needs data.quantization bins, got"
+            f" {self.quantization}; pass that, or leave the threshold out",
+        )
+
+    def _require_own_images(self) -> None:
+        if self.source == IMAGES:
+            return
+        defaults = {"path": None, "fit": "resize", "values": "auto"}
+        for name, default in defaults.items():
+            value = getattr(self, name)
+            require(
+                value == default,
+                f"data.{name} is for images of your own, got {value} and data.source"
+                f" {self.source}; set data.source to {IMAGES}",
+            )
+        require(
+            self.validation_images != FROM_DATA,
+            "data.validation_images must be at least 0, but for images of your own, got"
+            f" {FROM_DATA}; try 200",
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,8 +184,33 @@ class Config:
             0 <= self.seed < 2**32,
             f"seed must be at least 0 and below 2**32, got {self.seed}; try 0",
         )
+        data, levels = self.data, self.model.levels
+        two = levels in (2, FROM_DATA)
         require(
-            self.data.quantization == "bins" or self.model.levels == 2,
+            data.quantization == "bins" or two,
             "data.quantization dynamic makes images of 2 levels, got model.levels"
-            f" {self.model.levels}; set model.levels to 2",
+            f" {levels}; set model.levels to 2",
+        )
+        require(
+            data.threshold is None or two,
+            f"data.threshold makes images of 2 levels, got model.levels {levels}; set"
+            " model.levels to 2",
+        )
+        require(
+            data.source == IMAGES or not self.model.unknown,
+            f"model.{', model.'.join(self.model.unknown)} may be {FROM_DATA}, to be"
+            f" taken from the data, only if data.source is {IMAGES}, got {data.source};"
+            " pass a number",
+        )
+
+    def from_data(self) -> "Config":
+        """The settings for images of your own, which tell what the data tell."""
+        unknown = dict.fromkeys(FIELDS_OF_DATA, FROM_DATA)
+        return dataclasses.replace(
+            self,
+            workdir="runs/images",
+            model=dataclasses.replace(self.model, **unknown),
+            data=dataclasses.replace(
+                self.data, source=IMAGES, validation_images=FROM_DATA
+            ),
         )

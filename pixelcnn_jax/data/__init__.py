@@ -1,6 +1,9 @@
 """Image sets: where they come from, resize, quantise, split, batch."""
 
-from pixelcnn_jax.data.images import binarize, brightness, quantize, resize
+from pixelcnn_jax.data.images import binarize, brightness, quantize, resize, threshold
+from pixelcnn_jax.data.lazy import Lazy
+from pixelcnn_jax.data.own import OwnData, open_own
+from pixelcnn_jax.data.preparation import own_splits, settled
 from pixelcnn_jax.data.sets import (
     TEST_SEED,
     TRAIN_SEED,
@@ -18,6 +21,8 @@ __all__ = [
     "TRAIN_SEED",
     "VALIDATION_SEED",
     "ImageSet",
+    "Lazy",
+    "OwnData",
     "Splits",
     "batch_order",
     "binarize",
@@ -25,6 +30,10 @@ __all__ = [
     "class_frequencies",
     "classes_in_turn",
     "load",
+    "open_own",
+    "own_splits",
     "quantize",
     "resize",
+    "settled",
+    "threshold",
 ]

@@ -59,6 +59,22 @@ def quantize(images: np.ndarray, levels: int, source_levels: int = 256) -> np.nd
     return np.floor(images.astype(np.float64) * levels / source_levels).astype(dtype)
 
 
+def threshold(images: np.ndarray, share: float, source_levels: int = 256) -> np.ndarray:
+    """Level 1 from ``share * source_levels`` on, 0 below.
+
+    Source: the PixelCNN example of Keras (keras.io) binarises MNIST so, at 0.33.
+
+    Args:
+        images: values in ``[0, source_levels)``, integers or floats.
+        share: above 0 and below 1.
+        source_levels: values that the source can take.
+
+    Returns:
+        uint8 of the same shape, 0 or 1.
+    """
+    return (images >= share * source_levels).astype(np.uint8)
+
+
 def brightness(images: np.ndarray, source_levels: int = 256) -> np.ndarray:
     """``value * 255 / (source_levels - 1)``, rounded: pixels as 8-bit images have them.
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from pixelcnn_jax.config import ModelConfig
 from pixelcnn_jax.data.images import binarize
+from pixelcnn_jax.data.lazy import Lazy
 from pixelcnn_jax.errors import require
 
 TRAIN_SEED = (0, 0, 3)
@@ -23,8 +24,9 @@ class ImageSet:
         UserError: the labels are not one per image.
     """
 
-    images: np.ndarray
-    """Integers ``[N, H, W, C]``: levels, or 8-bit brightness."""
+    images: np.ndarray | Lazy
+    """Integers ``[N, H, W, C]``: levels, or 8-bit brightness. Those of large files are
+    read as they are asked for."""
     labels: np.ndarray | None = None
     """Integers ``[N]``, the class of each image; None if there are none."""
     brightness: bool = False
@@ -41,9 +43,21 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self.images)
 
-    def levels(self, seed: tuple[int, ...]) -> np.ndarray:
+    def levels(self, seed: tuple[int, ...]) -> np.ndarray | Lazy:
         """The levels ``[N, H, W, C]``; with brightness drawn once, from this seed."""
-        return binarize(self.images, seed) if self.brightness else self.images
+        if not self.brightness:
+            return self.images
+        if isinstance(self.images, np.ndarray):
+            return binarize(self.images, seed)
+
+        def drawn(images: np.ndarray, rows: np.ndarray) -> np.ndarray:
+            # From a seed for each, since nobody reads them all in one go.
+            each = [
+                binarize(x, (*seed, row)) for x, row in zip(images, rows, strict=True)
+            ]
+            return np.stack(each)
+
+        return self.images.mapped(drawn)
 
     def first(self, count: int) -> "ImageSet":
         """The first images."""

@@ -4,9 +4,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from pixelcnn_jax.config import ARRAYS, DataConfig, ModelConfig
+from pixelcnn_jax.config import ARRAYS, IMAGES, DataConfig, ModelConfig
 from pixelcnn_jax.data import catalogue
-from pixelcnn_jax.data.images import brightness, quantize, resize
+from pixelcnn_jax.data.images import brightness, quantize, resize, threshold
+from pixelcnn_jax.data.own import open_own
+from pixelcnn_jax.data.preparation import own_splits
 from pixelcnn_jax.data.sets import TEST_SEED, VALIDATION_SEED, ImageSet, Splits
 from pixelcnn_jax.data.source import Images, Source, digits
 from pixelcnn_jax.errors import require
@@ -29,6 +31,8 @@ def load(data: DataConfig, model: ModelConfig) -> Splits:
         f"data.source must name a set of images, got {ARRAYS}: this run was trained on"
         " arrays in memory; pass those to likelihood.evaluate",
     )
+    if data.source == IMAGES:
+        return own_splits(open_own(data), data, model)
     if data.source == "digits":
         source = digits()
     else:
@@ -63,6 +67,8 @@ def _whole_sets(
     def convert(pixels: np.ndarray) -> np.ndarray:
         if dynamic:
             return brightness(pixels, source.levels)
+        if data.threshold is not None:
+            return threshold(pixels, data.threshold, source.levels)
         return quantize(pixels, model.levels, source.levels)
 
     def fit(images: Images) -> np.ndarray:

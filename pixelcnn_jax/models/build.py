@@ -14,6 +14,7 @@ from pixelcnn_jax.config import (
     PixelCNNPPConfig,
     PixelSNAILConfig,
 )
+from pixelcnn_jax.errors import require
 from pixelcnn_jax.models.base import PixelModel
 from pixelcnn_jax.models.gated import GatedPixelCNN
 from pixelcnn_jax.models.pixelcnn import PixelCNN
@@ -35,7 +36,15 @@ def build_model(config: ModelConfig, seed: int = 0) -> PixelModel:
     Returns:
         The model of the config's type: a `PixelCNN` for a `PixelCNNConfig`, a
         `GatedPixelCNN` for a `GatedPixelCNNConfig`, ...
+
+    Raises:
+        UserError: the config leaves something to the data.
     """
+    require(
+        not config.unknown,
+        f"model.{', model.'.join(config.unknown)} must be known to build a model, got"
+        " -1: to be taken from the data; pass a number",
+    )
     graph, _ = nnx.split(nnx.eval_shape(lambda: _build(config, keys.root(0))))
     return nnx.merge(graph, _initial_state(config, keys.root(seed)))
 

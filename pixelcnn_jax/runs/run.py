@@ -27,7 +27,7 @@ CONFIG = "config.json"
 PRETRAINED = Path(__file__).parents[1] / "pretrained"
 """Runs that ship with the package."""
 
-MAY_CHANGE = ("training.epochs", "data.data_dir", "workdir")
+MAY_CHANGE = ("training.epochs", "data.data_dir", "data.path", "workdir")
 """Settings in which a resumed run may differ from what it was."""
 
 READS = 3

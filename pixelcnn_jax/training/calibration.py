@@ -34,7 +34,7 @@ def calibrated(model: PixelModel, config: Config, images: ImageSet) -> PixelMode
     def calibrate(params: Params) -> Params:
         # A model of the trace's own: changed in place, and no tracer stays behind.
         fresh = from_params(graph, params)
-        levels = batch.levels(TRAIN_SEED)
+        levels = np.asarray(batch.levels(TRAIN_SEED))
         fresh.calibrate(levels, batch.labels, dropout_keys=dropout_keys)
         return to_params(fresh)[1]
 

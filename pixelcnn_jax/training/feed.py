@@ -135,7 +135,7 @@ class SentAhead:
     def __init__(self, images: ImageSet, shares: Shares, order: Order):
         self._images, self._labels = images.images, _int32(images.labels)
         self._shares, self._order = shares, order
-        batch = images.images[0].nbytes * shares.width
+        batch = images.images[:1].nbytes * shares.width
         self._rows = min(order.batches, max(1, SENT_BYTES // batch))
         # One thread is enough: only the next part is ever under way.
         self._pool = concurrent.futures.ThreadPoolExecutor(1)

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from pixelcnn_jax import data
-from pixelcnn_jax.config import ARRAYS, Config, DataConfig
+from pixelcnn_jax.config import ARRAYS, IMAGES, Config, DataConfig
 from pixelcnn_jax.data import ImageSet
 from pixelcnn_jax.errors import require
 from pixelcnn_jax.runs import Run
@@ -65,7 +65,7 @@ def fit(
 
 
 def train(config: Config) -> Path:
-    """Train a model on a named set of images, or go on with a run.
+    """Train a model on a named set of images or on your own, or go on with a run.
 
     All results are in the folder ``config.workdir``: ``config.json``, ``checkpoints/``,
     ``metrics.csv``, ``timings.csv``, ``curves.png``, ``samples/``, ``tensorboard/``.
@@ -79,9 +79,15 @@ def train(config: Config) -> Path:
         UserError: the data or the folder can't be used with this config; see
             `data.load` and `Run.hold`. Or the likelihood does not stay finite.
     """
+    own = data.open_own(config.data) if config.data.source == IMAGES else None
+    # First, since a run is known by its settings: what the data tell is among them.
+    config = config if own is None else data.settled(config, own)
     run = Run(config.workdir)
     with run.hold(config):
-        splits = data.load(config.data, config.model)
+        if own is None:
+            splits = data.load(config.data, config.model)
+        else:
+            splits = data.own_splits(own, config.data, config.model)
         learn(config, splits.train, splits.validation, InFolder(run, config))
     return run.path
 

@@ -1,0 +1,243 @@
+"""Images of your own: what is in a folder or a file, before anything is converted."""
+
+import dataclasses
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+
+from pixelcnn_jax.config import DataConfig
+from pixelcnn_jax.data.array_files import Opens, open_arrays, value_range
+from pixelcnn_jax.data.decoding import read_header, read_pixels
+from pixelcnn_jax.data.folders import SPLITS, listing
+from pixelcnn_jax.errors import require
+
+
+class Pixels(Protocol):
+    """The images of a place, by their rows."""
+
+    sizes: np.ndarray
+    """int ``[N, 2]``: height and width of each."""
+    channels: int
+    """Of the images; in a folder, the most that one has."""
+    levels: int
+    """Values that a channel can take, 256 of 8 bits."""
+    codes: bool
+    """Whether the values are codes, to be left as they are."""
+
+    def read(self, rows: np.ndarray) -> Sequence[np.ndarray] | np.ndarray:
+        """Some images, each ``[H, W, C]``, together one array if it is one there."""
+        ...
+
+    def name(self, row: int) -> str:
+        """What to call an image in a message."""
+        ...
+
+
+class Files:
+    """Image files."""
+
+    codes = False
+
+    def __init__(self, paths: list[Path]):
+        headers = [read_header(path) for path in paths]
+        self._paths = paths
+        self.sizes = np.array([header[:2] for header in headers])
+        self.channels = max(header.channels for header in headers)
+        self._deep = any(header.deep for header in headers)
+        self.levels = 2**16 if self._deep else 2**8
+        alpha = sum(header.alpha for header in headers)
+        if alpha:
+            print(
+                f"the transparency of {alpha} images is dropped, such as that of"
+                f" {paths[[header.alpha for header in headers].index(True)]}",
+                file=sys.stderr,
+            )
+
+    def read(self, rows: np.ndarray) -> list[np.ndarray]:
+        return [self._one(self._paths[row]) for row in rows]
+
+    def _one(self, path: Path) -> np.ndarray:
+        pixels = read_pixels(path)
+        if self._deep and pixels.dtype == np.uint8:
+            return pixels.astype(np.uint16) * 257  # 255 becomes 65,535
+        return pixels
+
+    def name(self, row: int) -> str:
+        return str(self._paths[row])
+
+
+class Rows:
+    """The images of an array of integers ``[N, H, W]`` or ``[N, H, W, C]``."""
+
+    def __init__(
+        self, path: Path, opens: Opens, values: Literal["auto", "pixels", "codes"]
+    ):
+        images = opens()
+        require(
+            images.ndim in (3, 4) and images.size > 0,
+            f"{path} must hold images [N, H, W] or [N, H, W, C], at least one, got"
+            f" shape {list(images.shape)}",
+        )
+        require(
+            images.dtype.kind in "biu",
+            f"{path} must hold integers, got {images.dtype}; round them to 8 bits"
+            " (numpy.uint8) or to codes",
+        )
+        self._path, self._opens, shape = path, opens, images.shape
+        self.sizes = np.broadcast_to(np.array(shape[1:3]), (shape[0], 2))
+        self.channels = shape[3] if len(shape) == 4 else 1
+        self.codes, self.levels = self._meaning(images.dtype, values)
+
+    def _meaning(self, dtype: np.dtype, values: str) -> tuple[bool, int]:
+        """Whether they are codes, and how many values they can take."""
+        bits = {np.dtype(np.uint8): 2**8, np.dtype(np.uint16): 2**16}
+        if values == "pixels":
+            require(
+                dtype.newbyteorder("=") in bits,
+                f"{self._path} must hold uint8 or uint16 if data.values is pixels, got"
+                f" {dtype}; convert them",
+            )
+            return False, bits[dtype.newbyteorder("=")]
+        if values == "auto" and dtype == np.uint8:
+            # 0 and 1 are no shades of black.
+            binary = value_range(self._opens, enough=1)[1] <= 1
+            return binary, 2 if binary else 2**8
+        if dtype.kind == "b":
+            return True, 2
+        low, high = value_range(self._opens)
+        require(
+            low >= 0,
+            f"{self._path} must hold codes of at least 0, got {low}; add {-low}",
+        )
+        return True, max(2, high + 1)
+
+    def read(self, rows: np.ndarray) -> np.ndarray:
+        images = self._opens()[rows]
+        images = images.view(np.uint8) if images.dtype.kind == "b" else images
+        return images if images.ndim == 4 else images[..., None]
+
+    def name(self, row: int) -> str:
+        return f"image {row} of {self._path}"
+
+
+@dataclasses.dataclass(frozen=True)
+class OwnData:
+    """What is at `DataConfig.path`."""
+
+    path: str
+    pixels: Pixels
+    labels: np.ndarray | None
+    """int32 ``[N]``."""
+    split: np.ndarray | None
+    """int8 ``[N]``, places in `SPLITS`; None: the data come without."""
+
+    def __len__(self) -> int:
+        return len(self.pixels.sizes)
+
+    @property
+    def num_classes(self) -> int:
+        """The largest label + 1; 0 if there are no labels."""
+        return 0 if self.labels is None else int(self.labels.max()) + 1
+
+    def common_size(self) -> tuple[int, int]:
+        """The height and width that most images have; of several, the smallest."""
+        counts = Counter(map(tuple, self.pixels.sizes.tolist()))
+        height, width = min(counts, key=lambda size: (-counts[size], size))
+        return height, width
+
+    def least_size(self) -> tuple[int, int]:
+        """The height and width that every image has at least."""
+        height, width = self.pixels.sizes.min(axis=0).tolist()
+        return height, width
+
+
+def open_own(data: DataConfig) -> OwnData:
+    """What is at ``data.path``, which is looked at, and read later.
+
+    Raises:
+        UserError: nothing is there, or nothing that can be learnt; it names the file.
+    """
+    require(
+        data.path is not None,
+        "data.path must name a folder of images, a .npy or a .npz file for data.source"
+        " images, got none; pass it",
+    )
+    path = Path(str(data.path)).expanduser()
+    require(
+        path.exists(),
+        f"data.path must be a folder of images, a .npy or a .npz file, got {data.path},"
+        " which does not exist",
+    )
+    if path.is_dir():
+        return _folder(path)
+    require(
+        path.suffix.lower() in (".npy", ".npz"),
+        f"data.path must be a folder of images, a .npy or a .npz file, got {data.path};"
+        " put images into a folder",
+    )
+    return _file(path, data)
+
+
+def _folder(path: Path) -> OwnData:
+    found = listing(path)
+    if found.classes:
+        names = [f"{label} {name}" for label, name in enumerate(found.classes)]
+        print(f"{path}: the classes are {', '.join(names)}", file=sys.stderr)
+    return OwnData(str(path), Files(found.paths), found.labels, found.split)
+
+
+def _file(path: Path, data: DataConfig) -> OwnData:
+    opens, beside = open_arrays(path)
+    pixels = Rows(path, opens, data.values)
+    count = len(pixels.sizes)
+    for name, array in beside.items():
+        require(
+            array.ndim >= 1 and len(array) == count,
+            f"{name} of {path} must have an entry for each of the {count} images, got"
+            f" shape {list(array.shape)}",
+        )
+    labels, split = beside.get("labels"), beside.get("split")
+    return OwnData(
+        str(path),
+        pixels,
+        None if labels is None else _labels(path, labels),
+        None if split is None else _split(path, split),
+    )
+
+
+def _labels(path: Path, labels: np.ndarray) -> np.ndarray:
+    require(
+        labels.ndim == 1
+        and np.issubdtype(labels.dtype, np.integer)
+        and labels.min() >= 0
+        and labels.max() < 2**31,
+        f"labels of {path} must be integers [N] of at least 0, got {labels.dtype}"
+        f" {list(labels.shape)}"
+        + (f" from {labels.min()}" if labels.dtype.kind in "iu" else ""),
+    )
+    return labels.astype(np.int32)
+
+
+def _split(path: Path, split: np.ndarray) -> np.ndarray:
+    """Places in `SPLITS`, from places or names."""
+    rule = (
+        f"split of {path} must be [N] of the names {', '.join(SPLITS)}, or of 0, 1, 2"
+        " for them, with some for train"
+    )
+    if split.dtype.kind in "US" and split.ndim == 1:
+        names = split.astype(str)
+        known = np.isin(names, SPLITS)
+        require(bool(known.all()), f"{rule}, got {names[~known][:1]}")
+        split = np.array([SPLITS.index(name) for name in names.tolist()])
+    require(
+        split.ndim == 1
+        and split.dtype.kind in "iu"
+        and bool(np.isin(split, (0, 1, 2)).all()),
+        f"{rule}, got {split.dtype} {np.unique(split)[:5]}",
+    )
+    require(bool((split == 0).any()), f"{rule}, got none for it")
+    return split.astype(np.int8)

@@ -1,0 +1,192 @@
+"""Images of your own as a model takes them: inferred settings, splits, conversion."""
+
+import dataclasses
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+
+from pixelcnn_jax.config import FROM_DATA, Config, DataConfig, ModelConfig
+from pixelcnn_jax.data.array_files import SLAB_BYTES
+from pixelcnn_jax.data.images import brightness, quantize, threshold
+from pixelcnn_jax.data.lazy import Lazy
+from pixelcnn_jax.data.own import OwnData
+from pixelcnn_jax.data.sets import TEST_SEED, VALIDATION_SEED, ImageSet, Splits
+from pixelcnn_jax.data.sizing import sized
+from pixelcnn_jax.errors import require
+
+IN_MEMORY_BYTES = 2**28
+"""Of the images of a part, as the model takes them: larger parts are read from the disk
+as they are asked for."""
+
+
+def settled(config: Config, own: OwnData) -> Config:
+    """The config with what it leaves to the data: sizes, levels, classes, held out.
+
+    Raises:
+        UserError: what is given contradicts the data.
+    """
+    data, model, pixels = config.data, config.model, own.pixels
+    size = own.least_size() if data.fit == "crop" else own.common_size()
+    if pixels.codes:
+        levels = pixels.levels
+    else:
+        two = data.threshold is not None or data.quantization == "dynamic"
+        levels = 2 if two else 256
+    found = {
+        "height": size[0],
+        "width": size[1],
+        "channels": pixels.channels,
+        "levels": levels,
+        "num_classes": own.num_classes,
+    }
+    model = dataclasses.replace(model, **{name: found[name] for name in model.unknown})
+    if data.validation_images == FROM_DATA:
+        data = dataclasses.replace(data, validation_images=_tenth(own))
+    check(own, data, model)
+    return dataclasses.replace(config, data=data, model=model)
+
+
+def _tenth(own: OwnData) -> int:
+    """Images held out for validation if nobody says how many."""
+    if own.split is None:
+        return len(own) // 10
+    given = int((own.split == 1).sum())
+    return given or int((own.split == 0).sum()) // 10
+
+
+def check(own: OwnData, data: DataConfig, model: ModelConfig) -> None:
+    """Raise `UserError` unless the data can be brought to what the model takes."""
+    pixels, size = own.pixels, (model.height, model.width)
+    if pixels.codes:
+        _check_codes(own, data, model)
+    require(
+        pixels.channels == model.channels
+        or (not pixels.codes and {pixels.channels, model.channels} == {1, 3}),
+        f"model.channels must be that of the images of {own.path}, {pixels.channels},"
+        f" got {model.channels}; set model.channels to {pixels.channels}",
+    )
+    if data.fit == "crop":
+        small = (pixels.sizes < size).any(axis=1)
+        row = int(small.argmax())
+        require(
+            not small.any(),
+            f"{pixels.name(row)} must have at least {size[0]} x {size[1]} pixels, to be"
+            f" cut to model.height and model.width, got {pixels.sizes[row][0]} x"
+            f" {pixels.sizes[row][1]}; lower those, or set data.fit to resize",
+        )
+    classes = own.num_classes
+    require(
+        model.num_classes == 0 or 0 < classes <= model.num_classes,
+        f"model.num_classes must be at least that of the images of {own.path},"
+        f" {classes or '0 (they have no labels)'}, got {model.num_classes}; set"
+        f" model.num_classes to {classes}",
+    )
+
+
+def _check_codes(own: OwnData, data: DataConfig, model: ModelConfig) -> None:
+    levels, (height, width) = own.pixels.levels, own.common_size()
+    require(
+        (height, width) == (model.height, model.width),
+        f"{own.path} holds codes of {height} x {width}, which can't be resized or cut,"
+        f" and model.height and model.width are {model.height} and {model.width}; set"
+        " those to the codes', or data.values to pixels if they are brightness",
+    )
+    require(
+        levels <= model.levels,
+        f"model.levels must be above the largest code of {own.path}, {levels - 1}, got"
+        f" {model.levels}; set model.levels to {levels}",
+    )
+    require(
+        data.threshold is None and data.quantization == "bins",
+        f"data.threshold and data.quantization dynamic need brightness, and {own.path}"
+        " holds codes; leave them out, or set data.values to pixels",
+    )
+
+
+def own_splits(own: OwnData, data: DataConfig, model: ModelConfig) -> Splits:
+    """The three splits of images of your own.
+
+    By the folders or the array that say which image is in which; else a tenth of the
+    images, chosen with a fixed seed, is for tests. Validation images that are not given
+    are held out of the training images.
+
+    Raises:
+        UserError: the data can't be brought to what the model takes.
+    """
+    check(own, data, model)
+    dynamic = data.quantization == "dynamic" and not own.pixels.codes
+    train, validation, test = _rows(own, data)
+    make = partial(_part, own, data, model)
+    return Splits(
+        ImageSet(make(train), _at(own.labels, train), dynamic),
+        _drawn(make(validation), _at(own.labels, validation), dynamic, VALIDATION_SEED),
+        _drawn(make(test), _at(own.labels, test), dynamic, TEST_SEED),
+        model.num_classes or own.num_classes,
+    )
+
+
+def _rows(own: OwnData, data: DataConfig) -> list[np.ndarray]:
+    """The rows of the training, the validation and the test images, ascending."""
+    split = np.zeros(len(own), np.int8) if own.split is None else own.split.copy()
+    order = np.random.default_rng(0).permutation(len(own))
+    if own.split is None:
+        split[order[: len(own) // 10]] = 2
+    if not (split == 1).any():
+        left = order[split[order] == 0]
+        require(
+            data.validation_images < len(left),
+            "data.validation_images must leave images to train on: fewer than"
+            f" {len(left)}, got {data.validation_images}; pass fewer",
+        )
+        split[left[: data.validation_images]] = 1
+    return [np.flatnonzero(split == part) for part in range(3)]
+
+
+def _at(labels: np.ndarray | None, rows: np.ndarray) -> np.ndarray | None:
+    return None if labels is None else labels[rows]
+
+
+def _drawn(
+    images: np.ndarray | Lazy,
+    labels: np.ndarray | None,
+    dynamic: bool,
+    seed: tuple[int, ...],
+) -> ImageSet:
+    return ImageSet(ImageSet(images, labels, dynamic).levels(seed), labels)
+
+
+def _part(
+    own: OwnData, data: DataConfig, model: ModelConfig, rows: np.ndarray
+) -> np.ndarray | Lazy:
+    """The images of these rows: in memory if they are few, else read on demand."""
+    convert = _conversion(own, data, model)
+    shape = (model.height, model.width, model.channels)
+    height, width = own.least_size()
+    step = max(1, SLAB_BYTES // (8 * height * width * own.pixels.channels))
+
+    def read(rows: np.ndarray) -> np.ndarray:
+        found = np.empty((len(rows), *shape), dtype)
+        for start in range(0, len(rows), step):
+            part = rows[start : start + step]
+            images = sized(own.pixels.read(part), shape, data.fit)
+            found[start : start + step] = convert(images)
+        return found
+
+    dtype = convert(np.zeros((1, 1, 1, 1), np.uint8)).dtype
+    lazy = Lazy(read, rows, shape, dtype)
+    return lazy[:] if lazy.nbytes <= IN_MEMORY_BYTES else lazy
+
+
+def _conversion(
+    own: OwnData, data: DataConfig, model: ModelConfig
+) -> Callable[[np.ndarray], np.ndarray]:
+    """From values of the source to what the model is trained on."""
+    levels = own.pixels.levels
+    if own.pixels.codes:
+        return lambda codes: codes.astype(np.min_scalar_type(model.levels - 1))
+    if data.quantization == "dynamic":
+        return partial(brightness, source_levels=levels)
+    if data.threshold is not None:
+        return partial(threshold, share=data.threshold, source_levels=levels)
+    return partial(quantize, levels=model.levels, source_levels=levels)

@@ -84,7 +84,8 @@ class Work:
             order = trainer.put_order(data.batch_order(0, 0, len(images), self.images))
             update = partial(_update_0_1, trainer, order)
         else:
-            trainer = Trainer(model, training, pj.ImageSet(images, labels))
+            found = pj.ImageSet(images, labels)
+            trainer = Trainer(model, _settled(model, training, found), found)
             update = partial(_update, trainer)
         state = trainer.init()
 
@@ -105,6 +106,16 @@ class Work:
 
 WINDOWS = 4
 """Windows of updates with images of their own."""
+
+
+def _settled(model: Any, training: TrainingConfig, images: pj.ImageSet) -> Any:
+    """With the microbatch that `pj.fit` would measure, if this version measures one."""
+    try:
+        from pixelcnn_jax.training.microbatch import with_microbatch
+    except ImportError:
+        return training
+    config = pj.Config(model=model.config, training=training)
+    return with_microbatch(config, model, images).training
 
 
 def _update(trainer: Any, state: Any, start: int, count: int) -> Any:

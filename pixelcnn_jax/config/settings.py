@@ -129,8 +129,9 @@ class TrainingConfig:
     use; 0: no EMA, they use the weights themselves."""
     microbatch_size: int | None = None
     """Images whose gradients are computed at once; the gradients of a batch are summed
-    over its microbatches, which saves memory. None: as many as have 1,024 pixels on a
-    CPU (activations stay in its cache), the whole batch elsewhere."""
+    over its microbatches, which saves memory. None: the whole batch on accelerators;
+    on a CPU as many as are fastest, which a training of more than a minute measures
+    when it begins and writes into its run (a shorter one takes 1,024 pixels)."""
     init_from: str | None = None
     """A run, or a model that ships with the package, whose best weights a new run
     begins with; they must have the shapes of this model's. The optimizer begins

@@ -1,6 +1,7 @@
 """The folder of a run."""
 
 import contextlib
+import dataclasses
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -177,11 +178,20 @@ class Run:
             ) from error
         return lock
 
+    def as_begun(self, config: Config) -> Config:
+        """The config, with what it leaves open as the run found it when it began."""
+        training = config.training
+        if training.microbatch_size is not None:
+            return config
+        former = self.config().training.microbatch_size
+        training = dataclasses.replace(training, microbatch_size=former)
+        return dataclasses.replace(config, training=training)
+
     def _require_same(self, config: Config) -> None:
         if not self.checkpoints.steps():
             return
         former = self.config()
-        old, new = flatten(former), flatten(config)
+        old, new = flatten(former), flatten(self.as_begun(config))
         differences = [
             f"{name} {old.get(name)!r} (now {new.get(name)!r})"
             # Of both, since models of two kinds have different fields.

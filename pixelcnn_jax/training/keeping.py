@@ -2,6 +2,7 @@
 
 import contextlib
 import time
+from collections.abc import Callable
 from typing import Protocol
 
 from pixelcnn_jax.config import Config
@@ -21,6 +22,11 @@ class Keeper(Protocol):
     def __enter__(self) -> object: ...
 
     def __exit__(self, *exception: object) -> None: ...
+
+    def settled(self, config: Config, settle: Callable[[Config], Config]) -> Config:
+        """The config with what it leaves open: as ``settle`` finds it, or as it was
+        found when the training began."""
+        ...
 
     def restore(self, start: TrainState, model: PixelModel) -> TrainState:
         """The state that was kept last; ``start`` if none was."""
@@ -60,6 +66,9 @@ class InMemory:
     def __exit__(self, *exception: object) -> None:
         pass
 
+    def settled(self, config: Config, settle: Callable[[Config], Config]) -> Config:
+        return settle(config)
+
     def restore(self, start: TrainState, model: PixelModel) -> TrainState:
         return start
 
@@ -94,6 +103,13 @@ class InFolder:
 
     def __exit__(self, *exception: object) -> None:
         self._stack.close()
+
+    def settled(self, config: Config, settle: Callable[[Config], Config]) -> Config:
+        if self._run.checkpoints.steps():
+            self._config = self._run.as_begun(config)
+        else:
+            self._config = settle(config)
+        return self._config
 
     def restore(self, start: TrainState, model: PixelModel) -> TrainState:
         if not self._run.checkpoints.steps():

@@ -19,6 +19,7 @@ from pixelcnn_jax.models.base import PixelModel
 from pixelcnn_jax.runs import Row, tables
 from pixelcnn_jax.training.beginning import first_model
 from pixelcnn_jax.training.keeping import Keeper
+from pixelcnn_jax.training.microbatch import with_microbatch
 from pixelcnn_jax.training.reports import Console, Result
 from pixelcnn_jax.training.trainer import Trainer
 from pixelcnn_jax.training.update import TrainState
@@ -53,6 +54,9 @@ def learn(
         config.training.batch_size <= len(images),
         "training.batch_size must be at most the number of training images,"
         f" {len(images)}, got {config.training.batch_size}; pass fewer",
+    )
+    config = keeper.settled(
+        config, lambda config: with_microbatch(config, model, images)
     )
     trainer = Trainer(model, config.training, images, seed=config.seed)
     # The first state tells a checkpoint's structure and shapes.

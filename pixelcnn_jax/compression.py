@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from pixelcnn_jax import __version__
 from pixelcnn_jax.container import (
     MODEL,
     WEIGHTS,
@@ -195,12 +196,12 @@ def _advance(
 
 def environment() -> str:
     """What the probabilities depend on besides the model, to the last bit."""
-    jax_version, jaxlib, coder = (
-        importlib.metadata.version(name) for name in ("jax", "jaxlib", "constriction")
-    )
-    kind = jax.devices()[0].device_kind
-    machine = platform.machine()
-    return f"jax {jax_version}/{jaxlib} coder {coder} {machine} {kind}"
+    # Not from the metadata: a checkout need not be installed.
+    versions = [f"pixelcnn_jax {__version__}"]
+    for name in ("jax", "jaxlib", "constriction"):
+        versions.append(f"{name} {importlib.metadata.version(name)}")
+    place = (platform.machine(), jax.devices()[0].device_kind)
+    return " ".join((*versions, *place))
 
 
 def fingerprints(model: PixelModel) -> tuple[bytes, bytes]:

@@ -2,7 +2,8 @@
 
 * ``PXL1`` and the CRC-32 of all that follows.
 * Varints: images, height, width, channels, and the length of the text that follows.
-* The text: versions of jax, jaxlib and the coder, type of machine, kind of device.
+* The text: versions of what computes the probabilities, type of machine, kind of
+  device. Deflated, with words that are likely there known to both sides.
 * Fingerprints of the model and of its weights, a checksum of the images.
 * The coder's words, 32 bits each, little-endian.
 
@@ -15,9 +16,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pixelcnn_jax.errors import require
+from pixelcnn_jax.errors import UserError, require
 
 MAGIC = b"PXL1"
+WORDS = (
+    b"TPU v5 lite TPU v6e TPU v4 NVIDIA A100-SXM4-80GB NVIDIA H200 NVIDIA H100 80GB"
+    b" HBM3 arm64 aarch64 AMD64 cpu pixelcnn_jax 0.2.0 jax 0.10.2 jaxlib 0.10.2"
+    b" constriction 0.5.0 x86_64 cpu"
+)
+"""What the text may be made of, the likeliest last. Part of the format."""
 # Mix-ups are accidents, not attacks: a few bytes miss one in 2**32 or 2**48.
 MODEL, WEIGHTS, IMAGES = 4, 6, 6
 """Bytes of each fingerprint."""
@@ -41,7 +48,7 @@ class Container(NamedTuple):
 
     def to_bytes(self) -> bytes:
         """The file."""
-        text = self.environment.encode()
+        text = _deflate(self.environment)
         numbers = b"".join(map(_varint, (*self.shape, len(text))))
         words = self.words.astype("<u4").tobytes()
         body = numbers + text + self.model + self.weights + self.images + words
@@ -65,6 +72,16 @@ class Container(NamedTuple):
             "the compressed data must be whole, got a wrong check sum: they are"
             " truncated or damaged; copy the file again",
         )
+        try:
+            return cls._from_body(body)
+        except (IndexError, ValueError, zlib.error) as error:
+            raise UserError(
+                "the compressed data must be what compress writes, got"
+                f" {type(error).__name__} while reading them; compress again"
+            ) from error
+
+    @classmethod
+    def _from_body(cls, body: bytes) -> "Container":
         numbers, place = [], 0
         for _ in range(5):
             number, place = _read_varint(body, place)
@@ -76,7 +93,16 @@ class Container(NamedTuple):
             place += size
         text, model, weights, images = parts
         words = np.frombuffer(body[place:], "<u4").astype(np.uint32)
-        return cls(tuple(shape), text.decode(), model, weights, images, words)
+        return cls(tuple(shape), _inflate(text), model, weights, images, words)
+
+
+def _deflate(text: str) -> bytes:
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15, 9, zlib.Z_FIXED, WORDS)
+    return packer.compress(text.encode()) + packer.flush()
+
+
+def _inflate(data: bytes) -> str:
+    return zlib.decompressobj(-15, WORDS).decompress(data).decode()
 
 
 def _varint(number: int) -> bytes:

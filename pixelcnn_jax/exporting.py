@@ -1,6 +1,5 @@
 """A sampler as one file, for machines that have nothing of this package."""
 
-from importlib.metadata import version
 from pathlib import Path
 
 import jax
@@ -8,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from pixelcnn_jax import keys
+from pixelcnn_jax import __version__, keys
 from pixelcnn_jax.arguments import require_count, require_size
 from pixelcnn_jax.drawing import Given, Method, Way, choose_method, require_method
 from pixelcnn_jax.errors import UserError
@@ -61,8 +60,7 @@ def export_sampler(
         channels=config.channels,
         levels=config.levels,
         num_classes=config.num_classes,
-        environment=f"{kind}; pixelcnn_jax {version('pixelcnn_jax')}, jax"
-        f" {jax.__version__}",
+        environment=f"{kind}; pixelcnn_jax {__version__}, jax {jax.__version__}",
     )
     content = SamplerFile(header, program, weights).to_bytes()
     try:

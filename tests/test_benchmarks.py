@@ -72,6 +72,16 @@ def test_quality_trains_and_judges(tmp_path: Path):
 
 
 @pytest.mark.slow
+def test_every_codec_gives_the_images_back(tmp_path: Path):
+    pytest.importorskip("constriction")
+    run("benchmarks", "codec.py", "--quick", "--output", str(tmp_path))
+    rows = json.loads((tmp_path / "codec.json").read_text())["measurements"]
+    size = {row["coder"]: row["bytes"] for row in rows}
+    assert size["likelihood"] < size["ours"] < 1.01 * size["likelihood"] + 64
+    assert {"PNG", "WebP lossless", "zlib", "lzma"} < set(size)
+
+
+@pytest.mark.slow
 def test_the_profile_finds_the_products():
     printed = run("benchmarks", "profile_training.py", "--quick")
     shares = dict(re.findall(r"\| ([a-z ,]+) \| ([\d.]+)% \|", printed))

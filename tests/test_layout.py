@@ -118,7 +118,7 @@ def imports(path: Path) -> set[str]:
         for name in names:
             parts = name.split(".")
             assert parts[0] not in ("train", "sample", "evaluate"), f"{path}: {name}"
-            if parts[0] == "pixelcnn_jax":
+            if parts[0] == "pixelcnn_jax" and parts[1] != "__version__":
                 found.add(parts[1])
     return found
 

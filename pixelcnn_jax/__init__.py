@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from pixelcnn_jax.runs import load, save
     from pixelcnn_jax.sampling import Sampler, sample
     from pixelcnn_jax.stepper import Stepper
+    from pixelcnn_jax.streaming import stream
     from pixelcnn_jax.training import Fit, fit, train
 
 __all__ = [
@@ -74,6 +75,7 @@ __all__ = [
     "preset",
     "sample",
     "save",
+    "stream",
     "train",
     "use_all_cores",
 ]
@@ -107,6 +109,7 @@ _HOMES = {
     "runs": ["load", "save"],
     "sampling": ["Sampler", "sample"],
     "stepper": ["Stepper"],
+    "streaming": ["stream"],
     "training": ["Fit", "fit", "train"],
 }
 """Where each public name is from.

@@ -91,7 +91,8 @@ def _program(
         key = jax.random.wrap_key_data(key_data, impl=keys.IMPLEMENTATION)
         params = jax.tree.unflatten(structure, weights)
         given = Given(*labels)
-        return run(Graph(graph), job, None, params, key, temperature, given).images
+        drawn = run(Graph(graph), job, None, params, key, temperature, given, 0)
+        return drawn.images
 
     shape = jax.ShapeDtypeStruct
     arguments = [

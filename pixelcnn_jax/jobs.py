@@ -49,6 +49,7 @@ class Drawer:
         temperature: Scalar = 1.0,
         given: Given = NOTHING_GIVEN,
         batch_size: int | None = None,
+        first: int = 0,
     ) -> Drawn:
         """Draw images.
 
@@ -59,6 +60,8 @@ class Drawer:
             temperature: see `sample`.
             given: of each image, ``[N, ...]``.
             batch_size: images drawn at a time; None: all.
+            first: the index of the first of them in a larger job, of which these are a
+                part.
 
         Raises:
             UserError: see `sample`.
@@ -75,7 +78,8 @@ class Drawer:
         share = -(-batch // num_devices)
         require_method(way.method)
         job = Job(num_images, -(-num_images // (share * num_devices)), share, way)
-        inputs = (keys.as_threefry(require_key(key)), temperature, given)
+        threefry = keys.as_threefry(require_key(key))
+        inputs = (threefry, temperature, given, jnp.int32(first))
         if mesh is not None:
             # Arrays committed to one device can't enter a program over several.
             inputs = jax.device_put(inputs, replicated(mesh))
@@ -124,12 +128,13 @@ def run(
     key: jax.Array,
     temperature: Scalar,
     given: Given,
+    first: jax.Array | int,
 ) -> Drawn:
     """Draw all batches of a job."""
     num_devices = 1 if mesh is None else mesh.size
     shape = (job.num_batches, num_devices * job.batch_size)
     # An image's key comes from its index in the job, whatever its batch or device.
-    index = jnp.arange(math.prod(shape)).reshape(shape)
+    index = first + jnp.arange(math.prod(shape)).reshape(shape)
 
     def in_batches(x: jax.Array) -> jax.Array:
         # The last batch is filled up with images that are dropped again.

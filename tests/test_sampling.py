@@ -413,6 +413,7 @@ def test_the_compiled_loop_copies_no_cache(name: str):
             KEY,
             1.0,
             drawing.Given(labels),
+            0,
         )
         text = jobs.run.lower(*arguments).compile().as_text()
         lag = model.wavefront_lag if method == "wavefront" else None

@@ -6,9 +6,10 @@ from typing import Annotated
 
 import tyro
 
+from pixelcnn_jax.commands.choices import parse_size
 from pixelcnn_jax.commands.flags import Command, flags_of, parse
 from pixelcnn_jax.commands.image_files import require_writable
-from pixelcnn_jax.commands.sample import NUM_IMAGES, parse_size
+from pixelcnn_jax.commands.sample_settings import NUM_IMAGES
 from pixelcnn_jax.errors import require
 from pixelcnn_jax.exporting import export_sampler
 from pixelcnn_jax.runs import Which, load

@@ -13,6 +13,8 @@ from pixelcnn_jax.machine import configure_jax
 
 PROGRAM = "pixelcnn-jax"
 
+STOPPED = 128
+"""The exit status of a stopped command, less its signal's number."""
 
 COMMANDS = {
     command.name: command
@@ -41,7 +43,7 @@ def main() -> None:
             file=sys.stderr,
         )
         sys.exit(2)
-    run_command(COMMANDS[name], args, f"{PROGRAM} {name}")
+    _end_at_once(COMMANDS[name], args, f"{PROGRAM} {name}")
 
 
 def overview() -> str:
@@ -61,7 +63,19 @@ def overview() -> str:
 
 def door(command: Command) -> None:
     """Run a command as ``python train.py`` and the like do."""
-    run_command(command, sys.argv[1:], f"{command.name}.py")
+    _end_at_once(command, sys.argv[1:], f"{command.name}.py")
+
+
+def _end_at_once(command: Command, args: list[str], program: str) -> None:
+    """`run_command`; a process that was stopped waits for no thread of its own."""
+    try:
+        run_command(command, args, program)
+    except SystemExit as end:
+        if isinstance(end.code, int) and end.code > STOPPED:
+            # At its normal end it would wait for a program that is compiled or runs.
+            sys.stderr.flush()
+            os._exit(end.code)
+        raise
 
 
 def run_command(command: Command, args: list[str], program: str) -> None:
@@ -79,7 +93,7 @@ def run_command(command: Command, args: list[str], program: str) -> None:
     except KeyboardInterrupt as interrupt:
         kept = f" ({interrupt}); the same command goes on" if str(interrupt) else ""
         print(f"\nstopped{kept}", file=sys.stderr)
-        sys.exit(128 + getattr(interrupt, "number", signal.SIGINT))
+        sys.exit(STOPPED + getattr(interrupt, "number", signal.SIGINT))
     finally:
         _flush_output()
 

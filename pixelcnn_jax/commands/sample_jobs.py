@@ -1,0 +1,169 @@
+"""The jobs of the sample command: images into a file or a folder, completions."""
+
+import contextlib
+import dataclasses
+from collections.abc import Generator, Iterator
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from pixelcnn_jax import completion
+from pixelcnn_jax.commands.background import in_background
+from pixelcnn_jax.commands.choices import parse_classes, parse_labels
+from pixelcnn_jax.commands.image_files import write_images
+from pixelcnn_jax.commands.known_pixels import read_task, strips
+from pixelcnn_jax.commands.progress import Progress
+from pixelcnn_jax.commands.sample_files import make_store
+from pixelcnn_jax.commands.sample_folder import Gap, Store, hold_folder
+from pixelcnn_jax.commands.sample_settings import Settings
+from pixelcnn_jax.compression import fingerprints
+from pixelcnn_jax.errors import require
+from pixelcnn_jax.exported import load_sampler
+from pixelcnn_jax.models.base import PixelModel
+from pixelcnn_jax.streaming import stream
+from pixelcnn_jax.training.stopping import StopRequest
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """What is drawn, by which model, and where to; each method returns how many."""
+
+    settings: Settings
+    model: PixelModel
+    size: tuple[int, int] | None
+    output: Path
+    stop: StopRequest
+
+    def draw(self) -> int:
+        """Draw images into a file."""
+        count = self.settings.num_images
+        labels, parts = self._labels(count), []
+        with self._batches((0, count), labels) as batches, Progress(count) as progress:
+            for images in batches:
+                parts.append(images)
+                progress.add(len(images))
+        self.stop.obey("")
+        levels = self.model.config.levels
+        write_images(self.output, np.concatenate(parts), levels, labels)
+        return count
+
+    def fill(self) -> int:
+        """Draw the images that a folder lacks."""
+        settings, c = self.settings, self.model.config
+        height, width = self.size or (c.height, c.width)
+        shape, count = (height, width, c.channels), settings.num_images
+        labels, files = self._labels(count), settings.format or "npz"
+        store = make_store(self.output, files, shape, c.levels, labels)
+        with hold_folder(self.output, self._identity(shape, files)):
+            gaps = store.gaps(count)
+            lacking = sum(last - first for first, last in gaps)
+            with Progress(count, count - lacking) as progress:
+                for gap in gaps:
+                    self._fill_gap(gap, labels, store, progress)
+                    kept = f"{progress.done:,} of {count:,} images are in {self.output}"
+                    self.stop.obey(kept)
+        return lacking
+
+    def _fill_gap(
+        self, gap: Gap, labels: np.ndarray | None, store: Store, progress: Progress
+    ) -> None:
+        first = gap[0]
+        with self._batches(gap, labels) as batches:
+            for images in batches:
+                store.add(first, images)
+                first += len(images)
+                progress.add(len(images))
+        store.flush()
+
+    def complete(self, path: str) -> int:
+        """Complete the images of a file."""
+        settings = self.settings
+        known = settings.known_rows, settings.known
+        task = read_task(path, *known, self.model.config)
+        task = task.first(settings.num_images)
+        labels = task.labels
+        if labels is None or settings.labels is not None:
+            labels = self._labels(len(task.images))
+
+        def draw() -> Iterator[np.ndarray]:
+            drawn = completion.complete(
+                self.model,
+                jax.random.key(settings.seed),
+                task.images,
+                task.known,
+                num_completions=settings.num_completions,
+                temperature=settings.temperature,
+                labels=labels,
+                method=settings.method,
+                batch_size=settings.batch_size,
+            )
+            yield np.asarray(drawn)
+
+        parts = list(in_background(draw(), self.stop))
+        self.stop.obey("")
+        completions, levels = parts[0], self.model.config.levels
+        if self.output.suffix == ".png":
+            images, rows = strips(task, completions, levels)
+            write_images(self.output, images, levels, rows)
+        else:
+            write_images(self.output, completions, levels, labels)
+        return completions.shape[0] * completions.shape[1]
+
+    def _labels(self, count: int) -> np.ndarray | None:
+        return parse_labels(self.settings.labels, count, self.model.config.num_classes)
+
+    def _batches(
+        self, gap: Gap, labels: np.ndarray | None
+    ) -> contextlib.closing[Generator[np.ndarray, None, None]]:
+        """The images of a part of the job, until a stop is asked for."""
+        first, last = gap
+        batches = stream(
+            self.model,
+            jax.random.key(self.settings.seed),
+            last,
+            start=first,
+            batch_size=self.settings.batch_size,
+            temperature=self.settings.temperature,
+            labels=None if labels is None else labels[:last],
+            method=self.settings.method,
+            size=self.size,
+        )
+        return contextlib.closing(in_background(batches, self.stop))
+
+    def _identity(self, shape: tuple[int, ...], files: str) -> dict[str, object]:
+        """All that images of a folder depend on."""
+        c = self.model.config
+        return {
+            "version": 1,
+            "weights": fingerprints(self.model)[1].hex(),
+            "seed": self.settings.seed,
+            "temperature": self.settings.temperature,
+            "classes": parse_classes(self.settings.labels, c.num_classes),
+            "shape": list(shape),
+            "levels": c.levels,
+            "format": files,
+        }
+
+
+def draw_exported(settings: Settings, path: str, output: Path) -> int:
+    """Draw by an exported sampler, and return how many images it draws."""
+    kept = ("sampler", "seed", "temperature", "labels", "output")
+    given = [
+        field.name
+        for field in dataclasses.fields(Settings)
+        if field.name not in kept and getattr(settings, field.name) != field.default
+    ]
+    require(
+        not given,
+        f"sampler fixes what is drawn but for {', '.join(kept[1:4])}, got"
+        f" {', '.join(given)}; leave that out, or export another",
+    )
+    sampler = load_sampler(path)
+    header = sampler.header
+    labels = parse_labels(settings.labels, header.num_images, header.num_classes)
+    drawn = sampler(
+        jax.random.key(settings.seed), temperature=settings.temperature, labels=labels
+    )
+    write_images(output, np.asarray(drawn), header.levels, labels)
+    return header.num_images

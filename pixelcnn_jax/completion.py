@@ -106,17 +106,13 @@ def complete(
         f"num_completions times the images must be below 2**31, got {total}; pass fewer"
         " images",
     )
-    given = Given(
-        model.check_labels(labels, num_images),
-        jnp.asarray(shown, jnp.int32),
-        jnp.asarray(known),
-    )
+    given = Given(model.check_labels(labels, num_images), shown, known)
     drawn = Drawer(model)(
         key,
         total,
         Way(method, height, width, _known_rows(known), with_log_prob),
         temperature=temperature,
-        given=jax.tree.map(lambda x: jnp.repeat(x, num_completions, axis=0), given),
+        given=jax.tree.map(lambda x: _repeated(x, num_completions), given),
         batch_size=batch_size,
     )
     drawn = jax.tree.map(
@@ -148,6 +144,14 @@ def _blank_unknown(images: Array, known: Array) -> Array:
     # NumPy if possible: the range of the levels can then be checked.
     over = jnp if traced else np
     return over.where(known[..., None], images, over.zeros((), images.dtype))
+
+
+def _repeated(given: Array, times: int) -> jax.Array:
+    """Each image's part several times in a row, int32 or bool ``[B * times, ...]``."""
+    # NumPy compiles nothing: JAX would, for every shape.
+    over = jnp if isinstance(given, Tracer) else np
+    repeated = over.repeat(given, times, axis=0)
+    return jnp.asarray(repeated, None if given.dtype == bool else jnp.int32)
 
 
 def _known_rows(known: Array) -> int:

@@ -9,23 +9,24 @@ os.environ.setdefault("TQDM_DISABLE", "1")
 FAST = "--xla_backend_optimization_level=0"
 if version("jaxlib").startswith("0.10."):  # later ones end at a flag they don't know
     FAST += " --xla_cpu_use_fusion_emitters=false"
+    FAST += " --xla_cpu_parallel_codegen_split_count=1"  # the cores have their workers
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FAST}".strip()
+# Many tests compile the same programs: one folder for all workers and the processes
+# that they start. A file that another one is still writing is compiled anew.
+os.environ.update(
+    JAX_COMPILATION_CACHE_DIR=str(Path(__file__).parents[1] / ".pytest_cache/xla"),
+    JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0",
+    JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES="-1",
+)
 
 import jax  # noqa: E402
 
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_default_matmul_precision", "highest")
-# Many tests compile the same programs. A folder per worker: nobody waits or races.
-CACHE = Path(__file__).parents[1] / ".pytest_cache/xla"
-jax.config.update(
-    "jax_compilation_cache_dir",
-    str(CACHE / os.environ.get("PYTEST_XDIST_WORKER", "alone")),
-)
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 import dataclasses  # noqa: E402
+import gc  # noqa: E402
 
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
@@ -38,6 +39,13 @@ DATA_DIR = os.environ.get("PIXELCNN_DATA_DIR")
 needs_real_data = pytest.mark.skipif(
     DATA_DIR is None, reason="PIXELCNN_DATA_DIR names no folder with the real data sets"
 )
+
+
+def pytest_collection_finish():
+    """Collect garbage seldom: what is compiled and traced stays, and is much."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
 
 
 def slowly(*values):

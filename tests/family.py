@@ -80,12 +80,15 @@ FAMILY = {
 FAST = ("book-wide", "book-colour", "gated-mixture", "pp", "snail")
 """Those on which every change is tried; the others are marked slow."""
 
+
+def _marks(name: str) -> list[pytest.MarkDecorator]:
+    # One worker runs all theorems of a model, and compiles each of its programs once.
+    together = pytest.mark.xdist_group(name)
+    return [together] if name in FAST else [together, pytest.mark.slow]
+
+
 each_model = pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=[] if name in FAST else [pytest.mark.slow])
-        for name in FAMILY
-    ],
+    "name", [pytest.param(name, marks=_marks(name)) for name in FAMILY]
 )
 
 

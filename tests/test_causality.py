@@ -128,7 +128,7 @@ def test_every_parameter_is_alive(name: str):
     # Larger than every kernel, so that each tap lies inside for some position.
     images = np.random.default_rng(0).integers(0, 2, (2, 8, 8, model.config.channels))
     labels = some_labels(model, 2)
-    positive = jax.tree.map(lambda w: 0.1 * jnp.abs(w) + 0.01, params)
+    positive = jax.tree.map(lambda w: 0.1 * np.abs(np.asarray(w)) + 0.01, params)
 
     def total(params):
         return (jnp.sin(nnx.merge(graph, params)(images, labels)) ** 2).sum()

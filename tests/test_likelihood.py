@@ -59,13 +59,14 @@ def test_log_prob_is_the_sum_of_the_conditionals():
 @each_model
 def test_pixels_sum_to_their_image(name: str):
     model = member(name)
-    images, labels = random_images(model, 5), some_labels(model, 5)
-    nats = pj.pixel_log_prob(model, images, labels)
-    assert nats.shape == images.shape[:3] and nats.dtype == jnp.float32
+    images, labels = random_images(model, 4), some_labels(model, 4)
+    nats = np.asarray(pj.pixel_log_prob(model, images, labels))
+    assert nats.shape == images.shape[:3] and nats.dtype == np.float32
     expected = pj.log_prob(model, images, labels)
     np.testing.assert_allclose(nats.sum((1, 2)), expected, rtol=1e-5)
-    found = evaluate_pixels(model, images, labels, batch_size=2)
-    np.testing.assert_allclose(-found, nats, rtol=1e-4, atol=1e-5)
+    first = None if labels is None else labels[:3]
+    found = evaluate_pixels(model, images[:3], first, batch_size=2)
+    np.testing.assert_allclose(-found, nats[:3], rtol=1e-4, atol=1e-5)
 
 
 def test_a_pixels_score_depends_on_earlier_pixels_only():

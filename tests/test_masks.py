@@ -1,6 +1,8 @@
 import numpy as np
 import pytest
+from flax import nnx
 
+import pixelcnn_jax as pj
 from pixelcnn_jax.masks import (
     above,
     as_square,
@@ -12,7 +14,6 @@ from pixelcnn_jax.masks import (
     live_taps,
     square,
 )
-from tests.conftest import tiny_model
 
 
 def drawn(taps, mask_type="B") -> list[list[int]]:
@@ -118,7 +119,8 @@ def test_a_kernel_that_needs_its_whole_row_has_no_lag():
     ],
 )
 def test_wavefront_lag(first: int, other: int, channels: int, expected: int):
-    model = tiny_model(
+    config = pj.PixelCNNConfig.tiny(
         first_kernel_size=first, kernel_size=other, channels=channels, features=12
     )
+    model = nnx.eval_shape(lambda: pj.build_model(config))
     assert model.wavefront_lag == expected

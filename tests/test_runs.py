@@ -19,11 +19,10 @@ from pixelcnn_jax.runs import Run, manifests
 from tests.conftest import tiny_model, with_training
 
 
-@pytest.fixture
-def run(tmp_path: Path) -> Path:
-    """Three saves, of which the first is the best."""
-    folder = tmp_path / "run"
-    folder.mkdir()
+@pytest.fixture(scope="module")
+def three_saves(tmp_path_factory) -> Path:
+    """A run of three saves, of which the first is the best."""
+    folder = tmp_path_factory.mktemp("three_saves")
     settings = config.Config(model=tiny_model().config)
     kept = Run(folder)
     kept.write_config(settings)
@@ -31,6 +30,12 @@ def run(tmp_path: Path) -> Path:
         _, params = to_params(tiny_model(seed=step))
         kept.checkpoints.save(step, {"params": params}, bits)
     return folder
+
+
+@pytest.fixture
+def run(three_saves: Path, tmp_path: Path) -> Path:
+    """A copy of `three_saves` to change."""
+    return Path(shutil.copytree(three_saves, tmp_path / "run"))
 
 
 def damage(folder: Path) -> str:

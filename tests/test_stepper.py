@@ -38,15 +38,15 @@ def picked(log_probs, images) -> np.ndarray:
 @each_model
 def test_the_chain_is_the_log_probability(name: str):
     model = member(name)
-    images, labels = random_images(model, 3), some_labels(model, 3)
+    images, labels = random_images(model, 4), some_labels(model, 4)
     graph, params = nnx.split(model)
 
     @jax.jit
     def run(params, images):
-        return chain(pj.Stepper(nnx.merge(graph, params), 3, labels=labels), images)
+        return chain(pj.Stepper(nnx.merge(graph, params), 4, labels=labels), images)
 
     log_probs, state = run(params, images)
-    assert log_probs.shape == (images[0].size, 3, model.config.levels)
+    assert log_probs.shape == (images[0].size, 4, model.config.levels)
     np.testing.assert_allclose(np.exp(log_probs).sum(-1), 1, atol=1e-5)
     expected = pj.pixel_log_prob(model, images, labels)
     found = picked(log_probs, images).sum(-1)

@@ -29,7 +29,9 @@ def receptive_field(model: PixelModel, rows: Sequence[int] | None = None) -> np.
     """
     c = model.config
     graph, state = nnx.split(model)
-    positive = nnx.merge(graph, jax.tree.map(lambda w: 0.1 * jnp.abs(w) + 0.01, state))
+    # By NumPy: JAX would compile three programs for each shape of a weight.
+    weights = jax.tree.map(lambda w: 0.1 * np.abs(np.asarray(w)) + 0.01, state)
+    positive = nnx.merge(graph, weights)
     shape = (c.height, c.width, c.channels)
     top = c.levels - 1
     x_HWC = jax.random.uniform(jax.random.key(0), shape, minval=0.6 * top, maxval=top)

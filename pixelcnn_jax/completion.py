@@ -106,13 +106,18 @@ def complete(
         f"num_completions times the images must be below 2**31, got {total}; pass fewer"
         " images",
     )
-    given = Given(model.check_labels(labels, num_images), shown, known)
+    classes = model.check_labels(labels, num_images)
+    given = Given(
+        None if classes is None else _repeated(classes, num_completions),
+        _repeated(shown, num_completions),
+        _repeated(known, num_completions),
+    )
     drawn = Drawer(model)(
         key,
         total,
         Way(method, height, width, _known_rows(known), with_log_prob),
         temperature=temperature,
-        given=jax.tree.map(lambda x: _repeated(x, num_completions), given),
+        given=given,
         batch_size=batch_size,
     )
     drawn = jax.tree.map(

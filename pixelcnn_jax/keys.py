@@ -30,6 +30,8 @@ class Purpose(enum.IntEnum):
     """The pixels of a sample."""
     INITIALISATION = 8
     """The dropout of a data-dependent initialisation."""
+    MUTATION = 9
+    """Which values of its images an update replaces, and by which."""
 
 
 def root(seed: int | jax.Array) -> jax.Array:

@@ -207,6 +207,10 @@ def test_evaluate_names_its_own_flags(tmp_path: Path, capsys):
         (["--workdir", "~nobody-of-that-name/x"], "pass another --workdir"),
         (["--training.batch-size", "1301"], "training images, 1300, got 1301"),
         (["--training.init-from", "no/such"], "error: --training.init-from must be a"),
+        (
+            ["--training.mutation", "1"],
+            "--training.mutation must be at least 0 and below",
+        ),
     ],
 )
 def test_train_refuses(arguments, message, tmp_path, capsys, monkeypatch):

@@ -23,7 +23,8 @@ from pixelcnn_jax.runs.checkpoints import Checkpoints
 from pixelcnn_jax.training import Trainer, TrainState, feed, keeping, loop, reports
 from pixelcnn_jax.training.feed import Batches, Resident, SentAhead
 from pixelcnn_jax.training.optimizer import learning_rate, make_optimizer
-from pixelcnn_jax.training.update import Randomness, Updates
+from pixelcnn_jax.training.randomness import Randomness
+from pixelcnn_jax.training.update import Updates
 from tests.conftest import random_images, slowly, tiny_model, with_training
 
 
@@ -290,24 +291,44 @@ def test_dynamic_binarisation_draws_each_visit_anew():
         assert (np.asarray(drawn) == value // 255).all()
 
 
-def test_training_on_brightness_learns_from_the_levels_drawn():
+def test_a_mutation_replaces_its_share_by_any_level():
+    images = np.full((400, 6, 5, 1), 3, np.uint8)
+    index = jnp.arange(400)
+    draw = Randomness(0, False, False, mutation=0.4, num_levels=4).levels
+    first, second = (draw(images, jnp.int32(step), index) for step in (0, 1))
+    assert (first != second).any() and (first[0] != first[1]).any()
+    shares = [float((first == level).mean()) for level in range(4)]
+    assert shares == pytest.approx([0.1, 0.1, 0.1, 0.7], abs=0.01)
+    nothing = Randomness(0, False, False, mutation=0.0, num_levels=4).levels
+    assert nothing(images, jnp.int32(0), index) is images
+
+
+def test_training_learns_from_the_levels_drawn():
+    """Binarised, then mutated."""
     model = tiny_model(levels=2)
     images = np.full((8, 6, 5, 1), 64, np.uint8)
     bright = data.ImageSet(images, brightness=True)
-    trainer = Trainer(model, TrainingConfig(batch_size=8), bright, seed=5)
+    config = TrainingConfig(batch_size=8, mutation=0.3)
+    trainer = Trainer(model, config, bright, seed=5)
     found = float(run_epoch(trainer, trainer.init()).epoch_nats)
-    randomness = Randomness(5, dropout=False, brightness=True)
+    randomness = Randomness(5, dropout=False, brightness=True, mutation=0.3)
     levels = randomness.levels(images, jnp.int32(0), jnp.arange(8))
     expected = -float(pj.log_prob(model, levels).sum())
     assert found == pytest.approx(expected, rel=1e-5)
+    drawn = randomness._replace(mutation=0.0).levels(
+        images, jnp.int32(0), jnp.arange(8)
+    )
+    assert 0.05 < float((levels != drawn).mean()) < 0.25
 
 
-def test_dropout_and_binarisation_share_no_noise():
+def test_dropout_binarisation_and_mutation_share_no_noise():
     randomness, at = Randomness(0, True, True), (jnp.int32(3), jnp.arange(5))
-    dropped = randomness.keys(keys.Purpose.DROPOUT, *at)
-    drawn = randomness.keys(keys.Purpose.BINARISATION, *at)
-    words = [jax.random.key_data(x).tolist() for x in (*dropped, *drawn)]
-    assert len({tuple(x) for x in words}) == 10
+    drawn = [
+        jax.random.key_data(key).tolist()
+        for purpose in ("DROPOUT", "BINARISATION", "MUTATION")
+        for key in randomness.keys(keys.Purpose[purpose], *at)
+    ]
+    assert len({tuple(x) for x in drawn}) == 15
 
 
 def test_bfloat16_keeps_parameters_and_logits_float32():
@@ -648,7 +669,8 @@ def test_samples_of_the_first_epoch_are_what_the_checkpoint_draws(tiny_config):
 
 
 def test_a_run_with_everything_resumes_exactly(tmp_path: Path, monkeypatch):
-    """Gated, classes, dropout, running mean, schedule, decay, clipping, binarised."""
+    """Gated, classes, dropout, running mean, schedule, decay, clipping, binarised,
+    mutated."""
     config = pj.Config(
         workdir=str(tmp_path / "a"),
         model=pj.GatedPixelCNNConfig.tiny(num_classes=10, dropout=0.2, levels=2),
@@ -662,6 +684,7 @@ def test_a_run_with_everything_resumes_exactly(tmp_path: Path, monkeypatch):
             clip_norm=0.5,
             ema_decay=0.9,
             learning_rate_decay=0.99,
+            mutation=0.2,
         ),
     )
     whole = pj.train(config)

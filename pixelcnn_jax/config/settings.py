@@ -136,6 +136,11 @@ class TrainingConfig:
     """A run, or a model that ships with the package, whose best weights a new run
     begins with; they must have the shapes of this model's. The optimizer begins
     afresh."""
+    mutation: float = 0.0
+    """Share of the values of the training images that each visit replaces by levels
+    drawn uniformly, for a background model, which learns what images have in common and
+    not what they show (Ren et al. 2019). Training figures are those of the mutated
+    images; validation and test images stay as they are."""
 
     def __post_init__(self):
         settle("training", self)
@@ -159,6 +164,7 @@ class TrainingConfig:
             f"training.weight_decay must be at least 0, got {self.weight_decay}; try 0",
         )
         require_share("training", self, "ema_decay", 0.999)
+        require_share("training", self, "mutation", 0.3)
         require(
             self.clip_norm is None or 0 < self.clip_norm < float("inf"),
             f"training.clip_norm must be positive, got {self.clip_norm}; try 1",

@@ -14,8 +14,9 @@ from pixelcnn_jax.models.base import PixelModel
 from pixelcnn_jax.params import from_params, to_params
 from pixelcnn_jax.training.feed import Feed, Order, choose_feed
 from pixelcnn_jax.training.optimizer import make_optimizer
+from pixelcnn_jax.training.randomness import Randomness
 from pixelcnn_jax.training.shares import share_out
-from pixelcnn_jax.training.update import Randomness, TrainState, Updates
+from pixelcnn_jax.training.update import TrainState, Updates
 
 
 class Trainer:
@@ -28,7 +29,7 @@ class Trainer:
         model: the network at its first weights.
         config: how to train.
         images: what to learn, as the model takes it.
-        seed: of the images' order, dropout and binarisation.
+        seed: of the images' order, dropout, binarisation and mutation.
         devices: what to spread each batch over; None: all devices.
         feed: how the images come to the devices; None: as they fit.
     """
@@ -61,7 +62,13 @@ class Trainer:
             self._optimizer,
             shares,
             self._feed.spec,
-            Randomness(seed, model.config.dropout > 0, images.brightness),
+            Randomness(
+                seed,
+                model.config.dropout > 0,
+                images.brightness,
+                config.mutation,
+                model.config.levels,
+            ),
         )
 
     def init(self, model: PixelModel | None = None) -> TrainState:

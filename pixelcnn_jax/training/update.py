@@ -12,13 +12,13 @@ from flax import nnx
 from jax import lax
 from jax.sharding import PartitionSpec
 
-from pixelcnn_jax import keys
 from pixelcnn_jax.config import TrainingConfig
 from pixelcnn_jax.devices import DATA
 from pixelcnn_jax.likelihood import image_log_prob
 from pixelcnn_jax.params import from_params
 from pixelcnn_jax.training.feed import Batches
 from pixelcnn_jax.training.optimizer import ema_update
+from pixelcnn_jax.training.randomness import Randomness
 from pixelcnn_jax.training.shares import Shares
 
 Params = dict[str, jax.Array]
@@ -42,43 +42,6 @@ class TrainState(NamedTuple):
     def eval_params(self) -> Params:
         """What to evaluate and sample with: the EMA weights if there are any."""
         return self.ema_params or self.params
-
-
-class Randomness(NamedTuple):
-    """What an update draws for its images."""
-
-    seed: int
-    dropout: bool
-    brightness: bool
-    """Whether the images' two levels are drawn from their brightness."""
-
-    def keys(self, purpose: keys.Purpose, step: jax.Array, index: jax.Array):
-        """A key per image ``[B]``.
-
-        They depend only on the seed, the step and the image's index in the set, so the
-        noise is the same whatever the devices and microbatches.
-        """
-        key = keys.for_purpose(keys.root(self.seed), purpose)
-        return jax.vmap(partial(jax.random.fold_in, jax.random.fold_in(key, step)))(
-            index
-        )
-
-    def levels(self, images: jax.Array, step: jax.Array, index: jax.Array) -> jax.Array:
-        """The levels ``[B, H, W, C]`` to learn from."""
-        if not self.brightness:
-            return images
-        drawn = self.keys(keys.Purpose.BINARISATION, step, index)
-        return jax.vmap(draw_levels)(drawn, images)
-
-    def dropout_keys(self, step: jax.Array, index: jax.Array) -> jax.Array | None:
-        """The keys ``[B]`` of dropout; None if the model has none."""
-        return self.keys(keys.Purpose.DROPOUT, step, index) if self.dropout else None
-
-
-def draw_levels(key: jax.Array, brightness: jax.Array) -> jax.Array:
-    """Level 1 with probability ``brightness / 255``, else 0; int32."""
-    noise = jax.random.uniform(key, brightness.shape) * 255
-    return (noise < brightness).astype(jnp.int32)
 
 
 class Updates:

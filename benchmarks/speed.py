@@ -6,6 +6,7 @@
     python benchmarks/speed.py sampling --model pp --filters 64 --num-resnets 2
     python benchmarks/speed.py training --microbatches 1 8
     python benchmarks/speed.py training --against v0.1.0
+    python benchmarks/speed.py --check main
 
 Beside our methods stand the book's network in plain JAX and in Keras, if that is
 installed, with the same weights, which is checked. With ``--against`` it is another
@@ -19,7 +20,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Any
 
 import jax
 import machine
@@ -30,124 +31,13 @@ import tyro
 import worker
 from flax import nnx
 from machine import Contestant, contestant, seconds_of
+from speed_settings import NETWORKS, QUICK, Settings, works
 from speed_table import LIMIT, columns_and_rows, draw
 from worker import Work
 
 import pixelcnn_jax as pj
 from pixelcnn_jax.layers import Attention, CausalConv, Shrink
 from pixelcnn_jax.layers.strided import STRIDE
-
-
-class Network(NamedTuple):
-    config: str
-    """The name of its class."""
-    side: int
-    """Of its images."""
-    methods: tuple[str, ...]
-    """How it can be sampled; "full" comes last."""
-    width: str
-    """The field that says how wide it is."""
-    depth: str
-    """The field that says how deep it is."""
-
-
-NETWORKS = {
-    "book": Network(
-        "PixelCNNConfig",
-        16,
-        ("auto", "wavefront", "cached", "full"),
-        "features",
-        "num_blocks",
-    ),
-    "gated": Network(
-        "GatedPixelCNNConfig", 28, ("auto", "full"), "features", "num_layers"
-    ),
-    "pp": Network("PixelCNNPPConfig", 32, ("cached", "full"), "filters", "num_resnets"),
-    "snail": Network(
-        "PixelSNAILConfig", 32, ("cached", "full"), "filters", "num_blocks"
-    ),
-}
-
-
-@dataclasses.dataclass(frozen=True)
-class Settings:
-    task: Annotated[Literal["sampling", "training"], tyro.conf.Positional]
-    model: Literal["book", "gated", "pp", "snail"] = "book"
-    """The book's network at 16x16, the Gated PixelCNN at 28x28, or PixelCNN++ or
-    PixelSNAIL in colour at 32x32."""
-    against: str | None = None
-    """A revision or a folder of this repository to compare with."""
-    images: tuple[int, ...] = (1, 10, 64, 1000)
-    """Numbers of images to draw in one call."""
-    sides: tuple[int, ...] = ()
-    """Rows and columns of an image, if not the model's own."""
-    layers: int | None = None
-    """Residual blocks, gated layers, pairs of blocks per resolution (pp) or blocks
-    (snail), if not the model's own."""
-    filters: int | None = None
-    """Width of pp and snail, if not the model's own."""
-    num_resnets: int | None = None
-    """Of pp and snail, if not the model's own."""
-    batch_size: int = 128
-    """Images per update."""
-    microbatches: tuple[int, ...] = ()
-    """Images whose gradients are computed at once, if not as many as by default."""
-    dtypes: tuple[Literal["float32", "bfloat16"], ...] = ("float32",)
-    """Number types of products."""
-    steps: int = 20
-    """Updates in a window, which is timed as a whole."""
-    rounds: int = 5
-    """Turns of each contestant."""
-    patience: float = 60.0
-    """Seconds after which a contestant that had two turns gets no other."""
-    longest: float = 60.0
-    """Seconds of the longest turn. What would take longer is done for some positions
-    only, and its time extrapolated to all."""
-    output: Path = Path("docs/benchmarks")
-    """Folder for the table, the plot and the JSON file."""
-    quick: bool = False
-    """A tiny network and few images: a test of this program, not of any speed."""
-
-    @property
-    def name(self) -> str:
-        """Of the files that are written."""
-        return f"{self.task}_{self.model}" + "_against" * (self.against is not None)
-
-
-QUICK: dict[str, Any] = dict(
-    images=(1, 3), sides=(6,), layers=1, batch_size=8, steps=2, rounds=2, longest=0.4
-)
-
-
-def works(settings: Settings) -> Iterator[tuple[str, Work]]:
-    """All that is to be done, each with its name."""
-    network = NETWORKS[settings.model]
-    for side in settings.sides or (network.side,):
-        for dtype in settings.dtypes:
-            fields: dict[str, Any] = dict(height=side, width=side, dtype=dtype)
-            # Pairs: the depth of PixelCNN++ is its num_resnets, by either flag.
-            asked = (
-                (network.depth, settings.layers),
-                (network.width, 8 if settings.quick else settings.filters),
-                ("num_resnets", settings.num_resnets),
-            )
-            fields |= {field: value for field, value in asked if value is not None}
-            work = Work(settings.task, network.config, fields, settings.batch_size)
-            where = f"{side}x{side}, {dtype}"
-            if settings.task == "sampling":
-                for images in settings.images:
-                    yield (
-                        f"{images:,} image{'s' * (images > 1)}, {where}",
-                        dataclasses.replace(work, images=images),
-                    )
-            else:
-                for microbatch in settings.microbatches or (None,):
-                    yield (
-                        f"microbatch {microbatch or 'by default'}, {where}",
-                        dataclasses.replace(
-                            work, microbatch=microbatch, steps=settings.steps
-                        ),
-                    )
 
 
 def here(settings: Settings, work: Work, keras: Any) -> list[Contestant]:
@@ -194,6 +84,9 @@ def _image_pass(model: pj.PixelModel, num_images: int) -> Callable[[], jax.Array
     network = jax.jit(lambda params, images: nnx.merge(graph, params)(images))
     return lambda: network(params, images)
 
+
+TOLERANCE = 1.05
+"""Times of a check by those of the other revision beyond which it fails."""
 
 # --- what is measured
 
@@ -287,12 +180,33 @@ def _ratio(pair: list[Contestant]) -> float:
     return statistics.median(a / b for a, b in zip(new, old, strict=False))
 
 
+def slower(settings: Settings, revision: str) -> list[str]:
+    """What takes longer than in the revision, beyond the tolerance, in words."""
+    found = []
+    for task in ("sampling", "training"):
+        one = dataclasses.replace(settings, task=task, against=revision)
+        for row in write(one)["measurements"]:
+            ratio = row["time_this_by_other"]
+            if row["contestant"] == "this" and ratio > TOLERANCE:
+                found.append(f"{task}, {row['work']}: {ratio:.3f} of the time")
+    return found
+
+
+def write(settings: Settings) -> dict[str, Any]:
+    """Measures, and writes the table, the plot and the JSON file."""
+    results = measure_all(settings)
+    report.write(settings.output, settings.name, results, draw(results))
+    return results
+
+
 def main(settings: Settings) -> None:
     if settings.quick:
         settings = dataclasses.replace(settings, **QUICK)
     worker.configure()
-    results = measure_all(settings)
-    report.write(settings.output, settings.name, results, draw(results))
+    if settings.check is None:
+        write(settings)
+    elif found := slower(settings, settings.check):
+        sys.exit("slower than " + settings.check + ":\n" + "\n".join(found))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ OF_SPEED = {
     "sampling_snail": ["--model", "snail", "--num-resnets", "1"],
     "training": ["--microbatches", "1", "4", "--dtypes", "float32", "bfloat16"],
     "sampling_against": ["--against", str(ROOT)],
-    "training_against": ["--against", str(ROOT)],
 }
 """Flags of each run; its name begins with the task."""
 
@@ -51,6 +50,30 @@ def test_speed_measures_every_row(name: str, tmp_path: Path):
     else:
         assert "limit" in contestants and len(contestants) >= 2
     assert file.with_suffix(".png").exists() and file.with_suffix(".md").exists()
+
+
+@pytest.mark.slow
+def test_a_check_fails_if_something_is_slower(tmp_path: Path):
+    flags = ["--check", str(ROOT), "--quick", "--output", str(tmp_path)]
+    program = "import speed, tyro; speed.TOLERANCE = float(sys.argv.pop(1));"
+    program = f"import sys; sys.path.insert(0, {str(ROOT / 'benchmarks')!r}); {program}"
+    program += "speed.main(tyro.cli(speed.Settings))"
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", program, "0", *flags]  # nothing takes no time
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 1, done.stderr
+    assert re.search("slower than .*sampling, 1 image.*training, ", done.stderr, re.S)
+    assert (tmp_path / "training_book_against.json").exists()
+
+
+@pytest.mark.slow
+def test_flags_that_a_model_has_not_are_refused():
+    flags = ["sampling", "--num-resnets", "2", "--quick"]
+    command = [sys.executable, str(ROOT / "benchmarks/speed.py"), *flags]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 1 and "--num-resnets is for pp and snail" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.slow

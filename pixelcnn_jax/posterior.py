@@ -10,7 +10,7 @@ from jax import lax
 from jax.core import Tracer
 
 from pixelcnn_jax.errors import require
-from pixelcnn_jax.likelihood import evaluate, image_log_prob
+from pixelcnn_jax.likelihood import ImageRows, evaluate, image_log_prob
 from pixelcnn_jax.models.base import PixelModel
 
 Array = jax.Array | np.ndarray
@@ -83,7 +83,7 @@ def _require_prior(prior: Array, classes: int) -> None:
 
 
 def evaluate_classes(
-    model: PixelModel, images: np.ndarray, batch_size: int = 128
+    model: PixelModel, images: ImageRows, batch_size: int = 128
 ) -> np.ndarray:
     """Log-likelihood of every image given each class, float64 ``[N, K]``, in nats.
 

@@ -138,6 +138,44 @@ def test_evaluate_scores_another_set(plain: Path, capsys, monkeypatch):
     assert "--data" in line and "digit" in line
 
 
+def test_evaluate_scores_own_images(plain: Path, tmp_path: Path, capsys):
+    """Brought to levels as the run's: 256 of brightness to 4."""
+    bright = np.random.default_rng(0).integers(0, 256, (150, 6, 5), dtype=np.uint8)
+    np.save(tmp_path / "x.npy", bright)
+    arguments = ["--workdir", str(plain), "--data", str(tmp_path / "x.npy")]
+    evaluate.run(arguments, "evaluate")
+    shown = capsys.readouterr().out
+    assert "x.npy test: 150 images" in shown
+    bits = float(pj.bits_per_dim(tiny_model(), (bright // 64)[..., None]).mean())
+    assert f"  {bits:.4f} +-" in shown
+    split = np.repeat([0, 2], [140, 10])
+    np.savez(tmp_path / "y.npz", images=bright, split=split)
+    arguments = ["--workdir", str(plain), "--data", str(tmp_path / "y.npz")]
+    evaluate.run([*arguments, "--split", "train"], "evaluate")
+    assert "y.npz train: 140 images" in capsys.readouterr().out
+    line = refused("evaluate", [*arguments[:-1], "./none"], capsys)
+    assert "--data must be a folder of images" in line
+
+
+def test_sample_completes_the_images_of_a_folder(plain: Path, tmp_path: Path):
+    bright = np.random.default_rng(0).integers(0, 256, (3, 6, 5), dtype=np.uint8)
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for number, image in enumerate(bright):
+        Image.fromarray(image).save(folder / f"{number}.png")
+    np.save(tmp_path / "levels.npy", bright // 64)
+    drawn = []
+    for given in (folder, tmp_path / "levels.npy"):
+        arguments = ["--workdir", str(plain), "--complete", str(given), "--known-rows"]
+        output = str(tmp_path / "out.npz")
+        sample.run(
+            [*arguments, "2", "--num-completions", "2", "--output", output], "sample"
+        )
+        drawn.append(np.load(output)["images"])
+    assert (drawn[0] == drawn[1]).all()
+    assert (drawn[0][:, 0, :2, :, 0] == bright[:, :2] // 64).all()
+
+
 def test_a_folder_for_scores_that_is_a_file_is_refused(plain, tmp_path, capsys):
     (tmp_path / "file").write_text("mine")
     arguments = ["--workdir", str(plain), "--output", str(tmp_path / "file")]

@@ -9,9 +9,14 @@ import numpy as np
 from pixelcnn_jax import data
 from pixelcnn_jax.commands.flags import Command, flags_of, parse
 from pixelcnn_jax.commands.score_files import write_scores
-from pixelcnn_jax.config import DataConfig
+from pixelcnn_jax.config import IMAGES, DataConfig, ModelConfig
 from pixelcnn_jax.errors import UserError, require
-from pixelcnn_jax.likelihood import Evaluation, evaluate, evaluate_pixels
+from pixelcnn_jax.likelihood import (
+    Evaluation,
+    ImageRows,
+    evaluate,
+    evaluate_pixels,
+)
 from pixelcnn_jax.models.base import PixelModel
 from pixelcnn_jax.posterior import evaluate_classes
 from pixelcnn_jax.runs import Run, Which
@@ -31,7 +36,9 @@ class Settings:
     split: Literal["train", "validation", "test"] = "test"
     """Which of the images the run was configured for."""
     data: str | None = None
-    """Another image set to score, by its name; resized and quantised as the run's."""
+    """Another image set to score, by its name; or your own images, by a path with a /
+    in it or ending in .npy or .npz: all of them if they come without splits. Resized
+    and quantised as the run's."""
     data_dir: str | None = None
     """Where the data are, if not where the run found them."""
     output: str | None = None
@@ -44,6 +51,7 @@ class Settings:
 FLAGS = flags_of(field.name for field in dataclasses.fields(Settings)) | {
     "data.data_dir": "--data-dir",
     "data.source": "--data",
+    "data.path": "--data",
 }
 
 
@@ -60,25 +68,19 @@ def run(args: list[str], program: str) -> None:
     config = found.config()
     named = _data_config(settings, config.data)
     model = found.load(settings.checkpoint)
-    splits = data.load(named, config.model)
-    parts = {
-        "train": (splits.train, data.TRAIN_SEED),
-        "validation": (splits.validation, data.VALIDATION_SEED),
-        "test": (splits.test, data.TEST_SEED),
-    }
-    images, seed = parts[settings.split]
+    images, weights = _images(settings, named, config.model)
     step = found.checkpoints.choose(settings.checkpoint)
     print(
-        f"{named.source} {settings.split}: {len(images)} images, {found.path} at step"
-        f" {step}"
+        f"{named.path or named.source} {settings.split}: {len(images)} images,"
+        f" {found.path} at step {step}"
     )
-    levels, labels = images.levels(seed), images.labels
+    levels, labels = images.images, images.labels
     classes = images.for_model(config.model).labels
     given = evaluate(model, levels, classes, settings.batch_size)
     _print(given, "" if classes is None else "given the class")
     joint = None
     if classes is not None:
-        joint = _joint(model, levels, splits, settings.batch_size)
+        joint = _joint(model, levels, weights, settings.batch_size)
         marginal = -np.logaddexp.reduce(joint, axis=1)
         _print(Evaluation(marginal, given.dims), "the class not known")
         right = float((joint.argmax(1) == classes).mean())
@@ -107,29 +109,62 @@ def _folder(name: str) -> Path:
 def _data_config(settings: Settings, named: DataConfig) -> DataConfig:
     """The run's data, or what the flags name in their place."""
     if settings.data_dir is not None:
-        named = dataclasses.replace(named, data_dir=settings.data_dir)
-    if settings.data is not None:
-        # Another set may be too small to hold out as many images as the run's own.
-        held_out = named.validation_images if settings.split == "validation" else 0
-        named = dataclasses.replace(
-            named, source=settings.data, validation_images=held_out
+        place = "path" if named.source == IMAGES else "data_dir"
+        named = dataclasses.replace(named, **{place: settings.data_dir})
+    if settings.data is None:
+        return named
+    # Another set may be too small to hold out as many images as the run's own.
+    held_out = named.validation_images if settings.split == "validation" else 0
+    if "/" in settings.data or settings.data.endswith((".npy", ".npz")):
+        return dataclasses.replace(
+            named, source=IMAGES, path=settings.data, validation_images=held_out
         )
-    return named
+    return dataclasses.replace(
+        named,
+        source=settings.data,
+        validation_images=held_out,
+        path=None,
+        fit="resize",
+        values="auto",
+    )
+
+
+def _images(
+    settings: Settings, named: DataConfig, model: ModelConfig
+) -> tuple[data.ImageSet, np.ndarray | None]:
+    """The images to score, as levels, and how often each class is met in training."""
+    own = data.open_own(named) if named.source == IMAGES else None
+    if own is not None and own.split is None and settings.data is not None:
+        whole = data.own_set(own, named, model)
+        return whole, _class_weights(whole.labels, model.num_classes)
+    splits = data.load(named, model)
+    parts = {
+        "train": (splits.train, data.TRAIN_SEED),
+        "validation": (splits.validation, data.VALIDATION_SEED),
+        "test": (splits.test, data.TEST_SEED),
+    }
+    images, seed = parts[settings.split]
+    levels = dataclasses.replace(images, images=images.levels(seed), brightness=False)
+    return levels, _class_weights(splits.train.labels, model.num_classes)
 
 
 def _joint(
-    model: PixelModel, levels: np.ndarray, splits: data.Splits, batch_size: int
+    model: PixelModel,
+    levels: ImageRows,
+    weights: np.ndarray | None,
+    batch_size: int,
 ) -> np.ndarray:
     """Log-probability of each image together with each class, float64 ``[N, K]``."""
+    require(weights is not None, "the training images must have labels, got none")
     with np.errstate(divide="ignore"):  # a class that training never saw
-        log_weights = np.log(_class_weights(splits))
+        log_weights = np.log(np.asarray(weights))
     return evaluate_classes(model, levels, batch_size) + log_weights
 
 
-def _class_weights(splits: data.Splits) -> np.ndarray:
-    labels = splits.train.labels
-    require(labels is not None, "the training images must have labels, got none")
-    return data.class_frequencies(np.asarray(labels), splits.num_classes)
+def _class_weights(labels: np.ndarray | None, classes: int) -> np.ndarray | None:
+    if labels is None or classes == 0:
+        return None
+    return data.class_frequencies(labels, classes)
 
 
 def _print(found: Evaluation, condition: str = "") -> None:

@@ -1,11 +1,13 @@
 """Completions of given images, for the sample command."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 
 from pixelcnn_jax.commands.image_files import read_images, read_mask
-from pixelcnn_jax.config import ModelConfig
+from pixelcnn_jax.config import IMAGES, DataConfig, ModelConfig
+from pixelcnn_jax.data import open_own, own_set
 from pixelcnn_jax.errors import require
 
 
@@ -27,14 +29,25 @@ class Task:
 
 
 def read_task(
-    complete: str, known_rows: int | None, known: str | None, model: ModelConfig
+    complete: str,
+    known_rows: int | None,
+    known: str | None,
+    model: ModelConfig,
+    data: DataConfig,
 ) -> Task:
     """What the flags of those names ask for.
+
+    Args:
+        complete: see `sample.Settings`, as for the others.
+        known_rows: likewise.
+        known: likewise.
+        model: what the images are to be completed by.
+        data: how its training images were brought to levels.
 
     Raises:
         UserError: they contradict each other, or a file can't be read or does not fit.
     """
-    images, labels = read_images("complete", complete)
+    images, labels = _images(complete, model, data)
     require(
         images.ndim == 4 and np.issubdtype(images.dtype, np.integer),
         "complete must hold integer levels [N, H, W, C], got"
@@ -64,6 +77,21 @@ def read_task(
     return Task(
         images, np.broadcast_to(mask, shape), labels if model.num_classes else None
     )
+
+
+def _images(
+    complete: str, model: ModelConfig, data: DataConfig
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """The images of a file, or of a folder, and labels if they have some."""
+    if not Path(complete).is_dir():
+        images, labels = read_images("complete", complete)
+        return images[..., None] if images.ndim == 3 else images, labels
+    own = open_own(dataclasses.replace(data, source=IMAGES, path=complete))
+    # Labels may be missing here: they can be given otherwise.
+    found = own_set(own, data, dataclasses.replace(model, num_classes=0))
+    # A folder of some of the classes would number them otherwise than training did.
+    known = own.num_classes == model.num_classes
+    return np.asarray(found.images), found.labels if known else None
 
 
 def strips(

@@ -21,6 +21,7 @@ from pixelcnn_jax.compression import fingerprints
 from pixelcnn_jax.errors import require
 from pixelcnn_jax.exported import load_sampler
 from pixelcnn_jax.models.base import PixelModel
+from pixelcnn_jax.runs import Run
 from pixelcnn_jax.streaming import stream
 from pixelcnn_jax.training.stopping import StopRequest
 
@@ -77,10 +78,11 @@ class Job:
         store.flush()
 
     def complete(self, path: str) -> int:
-        """Complete the images of a file."""
+        """Complete the images of a file or a folder."""
         settings = self.settings
         known = settings.known_rows, settings.known
-        task = read_task(path, *known, self.model.config)
+        data = Run.named(settings.workdir).config().data
+        task = read_task(path, *known, self.model.config, data)
         task = task.first(settings.num_images)
         labels = task.labels
         if labels is None or settings.labels is not None:

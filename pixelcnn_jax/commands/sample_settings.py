@@ -39,8 +39,9 @@ class Settings:
     size: str | None = None
     """Height and width of the images, such as 32x64; left out: as in training."""
     complete: str | None = None
-    """A .npy or .npz file of images [N, H, W, C] to complete (the first num_images of
-    them); a picture then shows each one, what is known of it, and completions."""
+    """Images to complete (the first num_images of them): a .npy or .npz file of levels
+    [N, H, W, C], or a folder of image files, which are resized and quantised as the
+    run's. A picture then shows each one, what is known of it, and completions."""
     known_rows: int | None = None
     """How many rows at the top are known of the images to complete."""
     known: str | None = None

@@ -8,6 +8,7 @@ import numpy as np
 
 from pixelcnn_jax import pictures
 from pixelcnn_jax.commands.image_files import write
+from pixelcnn_jax.data import Lazy
 from pixelcnn_jax.likelihood import Evaluation
 
 SHOWN = 64
@@ -16,7 +17,7 @@ SHOWN = 64
 
 def write_scores(
     folder: Path,
-    images: np.ndarray,
+    images: np.ndarray | Lazy,
     levels: int,
     found: Evaluation,
     pixels: np.ndarray,

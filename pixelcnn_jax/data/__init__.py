@@ -3,7 +3,7 @@
 from pixelcnn_jax.data.images import binarize, brightness, quantize, resize, threshold
 from pixelcnn_jax.data.lazy import Lazy
 from pixelcnn_jax.data.own import OwnData, open_own
-from pixelcnn_jax.data.preparation import own_splits, settled
+from pixelcnn_jax.data.preparation import own_set, own_splits, settled
 from pixelcnn_jax.data.sets import (
     TEST_SEED,
     TRAIN_SEED,
@@ -31,6 +31,7 @@ __all__ = [
     "classes_in_turn",
     "load",
     "open_own",
+    "own_set",
     "own_splits",
     "quantize",
     "resize",

@@ -126,6 +126,18 @@ def own_splits(own: OwnData, data: DataConfig, model: ModelConfig) -> Splits:
     )
 
 
+def own_set(own: OwnData, data: DataConfig, model: ModelConfig) -> ImageSet:
+    """All images of your own as one set, with levels drawn as for tests.
+
+    Raises:
+        UserError: they can't be brought to what the model takes.
+    """
+    check(own, data, model)
+    dynamic = data.quantization == "dynamic" and not own.pixels.codes
+    images = _part(own, data, model, np.arange(len(own)))
+    return _drawn(images, own.labels, dynamic, TEST_SEED)
+
+
 def _rows(own: OwnData, data: DataConfig) -> list[np.ndarray]:
     """The rows of the training, the validation and the test images, ascending."""
     split = np.zeros(len(own), np.int8) if own.split is None else own.split.copy()

@@ -16,8 +16,9 @@ MOST = 2**31 - 1
 FROM_DATA = -1
 """The value of a setting that is to be taken from the data (`data.OwnData`)."""
 
-LARGEST_KERNEL = 255
-MOST_LAYERS = 1000
+LARGEST_KERNEL = 99
+MOST_LAYERS = 200
+MOST_GROUPS = 32
 WIDEST = 2**16
 """Bounds of networks, beyond which building one would take hours or all memory."""
 

@@ -7,6 +7,7 @@ from pixelcnn_jax.config.checks import (
     FROM_DATA,
     LARGEST_KERNEL,
     MOST,
+    MOST_GROUPS,
     MOST_LAYERS,
     WIDEST,
     require_at_least,
@@ -215,7 +216,7 @@ class PixelCNNPPConfig(ShiftedConfig):
     def __post_init__(self):
         super().__post_init__()
         require_at_least("model", self, "filters", 1, WIDEST)
-        require_at_least("model", self, "num_resnets", 1, MOST_LAYERS)
+        require_at_least("model", self, "num_resnets", 1, MOST_GROUPS)
         # With one more the coarsest grid of the largest image would be one pixel.
         require_at_least("model", self, "resolutions", 1, 15)
 
@@ -252,7 +253,7 @@ class PixelSNAILConfig(ShiftedConfig):
     def __post_init__(self):
         super().__post_init__()
         for field in ("num_blocks", "num_resnets"):
-            require_at_least("model", self, field, 1, MOST_LAYERS)
+            require_at_least("model", self, field, 1, MOST_GROUPS)
         for field in ("key_features", "num_heads"):
             require_at_least("model", self, field, 1, WIDEST)
         self._require_multiple("filters", 2 * self.num_heads)

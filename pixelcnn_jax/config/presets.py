@@ -215,8 +215,8 @@ def preset(name: str) -> Config:
     Raises:
         UserError: there is no such preset.
     """
-    if name not in PRESETS:
-        close = difflib.get_close_matches(name, PRESETS, n=1)
+    if not isinstance(name, str) or name not in PRESETS:
+        close = difflib.get_close_matches(str(name), PRESETS, n=1)
         hint = f"; did you mean {close[0]}?" if close else ""
         raise UserError(
             f"the preset must be one of {', '.join(PRESETS)}, got {name}{hint}"

@@ -1,0 +1,31 @@
+"""What a machine can hold: a word before it is asked for more."""
+
+import os
+
+from pixelcnn_jax.errors import require
+
+UNKNOWN = 2**40
+"""Bytes that a machine is taken to have if it does not tell."""
+
+
+def memory_bytes() -> int:
+    """The machine's main memory."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return UNKNOWN
+
+
+def require_memory(what: str, size: int, cure: str) -> None:
+    """Raise unless ``size`` bytes fit in the machine's memory.
+
+    Args:
+        what: what they are for, such as "the model's weights".
+        cure: what to do about it.
+    """
+    there = memory_bytes()
+    require(
+        size <= there,
+        f"{what} must fit in memory, {there / 2**30:.3g} GiB, and would take"
+        f" {size / 2**30:.3g} GiB; {cure}",
+    )

@@ -54,6 +54,26 @@ def require_temperature(temperature: object) -> None:
         require(0 <= value < math.inf, f"{rule}, got {temperature}; {cure}")
 
 
+def require_probabilities(name: str, values: object, count: int) -> None:
+    """Raise unless they are ``count`` probabilities that sum to 1.
+
+    Inside ``jit`` only their number is checked.
+    """
+    rule = f"{name} must be the probabilities of {count} classes, which sum to 1"
+    shape = getattr(values, "shape", None)
+    require(shape == (count,), f"{rule}, got {shape or values!r}; try 1/{count} each")
+    if isinstance(values, Tracer):
+        return
+    shares = np.asarray(values)
+    require(shares.dtype.kind in "iuf", f"{rule}, got {shares.dtype}")
+    require(
+        # Room for shares that were rounded.
+        bool((shares >= 0).all()) and abs(shares.sum(dtype=float) - 1) < 1e-3,
+        f"{rule}, got {shares.astype(float).round(4).tolist()}; divide counts by their"
+        " sum",
+    )
+
+
 def require_key(key: jax.Array) -> jax.Array:
     """The key itself if it is one key, of ``jax.random.key`` or ``PRNGKey``."""
     dtype = getattr(key, "dtype", None)

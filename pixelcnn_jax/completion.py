@@ -11,7 +11,7 @@ from pixelcnn_jax.arguments import MAX_IMAGES, Scalar, require_count
 from pixelcnn_jax.drawing import Given, Method, Way
 from pixelcnn_jax.errors import require
 from pixelcnn_jax.jobs import Drawer
-from pixelcnn_jax.models.base import PixelModel
+from pixelcnn_jax.models.base import PixelModel, require_model
 
 Array = jax.Array | np.ndarray
 
@@ -93,6 +93,7 @@ def complete(
     Raises:
         UserError: images or known pixels of another type or shape, or see `sample`.
     """
+    require_model(model)
     require_count("num_completions", num_completions)
     known = _checked_known(model, images, known)
     shown = _blank_unknown(images, known)
@@ -129,7 +130,7 @@ def complete(
 def _checked_known(model: PixelModel, images: Array, known: Array) -> Array:
     """Which pixels are known, ``[B, H, W]``."""
     shape = getattr(images, "shape", ())
-    if len(shape) != 4:
+    if len(shape) != 4 or 0 in shape:
         model.check_images(images)  # says what is wrong
     dtype = getattr(known, "dtype", type(known).__name__)
     found = getattr(known, "shape", ())

@@ -28,7 +28,7 @@ from pixelcnn_jax.container import (
     fingerprint,
 )
 from pixelcnn_jax.errors import UserError, require
-from pixelcnn_jax.models.base import PixelModel
+from pixelcnn_jax.models.base import PixelModel, require_model
 from pixelcnn_jax.stepper import Stepper, StepperState
 
 Array = jax.Array | np.ndarray
@@ -54,6 +54,8 @@ def compress(model: PixelModel, images: Array, labels: Array | None = None) -> b
             missing.
     """
     coder = _coder()
+    require_model(model)
+    model.check_images(images)
     images = np.asarray(images)
     model.check_images(images)
     require(images.size > 0, "images to compress must be at least 1, got 0")
@@ -99,6 +101,12 @@ def decompress_with_labels(
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """`decompress`, and the labels int32 ``[N]``; None for a model without classes."""
     coder = _coder()
+    require_model(model)
+    require(
+        isinstance(data, bytes),
+        f"the compressed data must be bytes, got {type(data).__name__}; pass what"
+        " compress returned",
+    )
     found = Container.from_bytes(data)
     _require_same(model, found)
     decoder = coder.stream.queue.RangeDecoder(found.words)

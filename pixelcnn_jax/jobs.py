@@ -28,13 +28,15 @@ from pixelcnn_jax.drawing import (
     image_keys,
     require_method,
 )
-from pixelcnn_jax.models.base import PixelModel
+from pixelcnn_jax.memory import require_memory
+from pixelcnn_jax.models.base import PixelModel, require_model
 
 
 class Drawer:
     """Draws from one model, whose weights it puts on the devices once."""
 
     def __init__(self, model: PixelModel):
+        require_model(model)
         self.model = model
         graph, params = nnx.split(model)
         self._graph = Graph(graph)
@@ -77,6 +79,9 @@ class Drawer:
         # Rounded up: all devices run one program, and what is too much is dropped.
         share = -(-batch // num_devices)
         require_method(way.method)
+        # Integers of 32 bits, of which the program holds the batches and the whole.
+        pixels = num_images * way.height * way.width * self.model.config.channels
+        require_memory(f"{num_images} images", 4 * pixels, "draw fewer at a time")
         job = Job(num_images, -(-num_images // (share * num_devices)), share, way)
         threefry = keys.as_threefry(require_key(key))
         inputs = (threefry, temperature, given, jnp.int32(first))

@@ -12,9 +12,10 @@ import numpy as np
 from flax import nnx
 
 from pixelcnn_jax import units
+from pixelcnn_jax.arguments import require_count, require_probabilities
 from pixelcnn_jax.devices import Placed, spread
 from pixelcnn_jax.errors import require
-from pixelcnn_jax.models.base import PixelModel
+from pixelcnn_jax.models.base import PixelModel, require_model
 
 Array = jax.Array | np.ndarray
 
@@ -50,10 +51,19 @@ def log_prob(
         UserError: the images have another rank, number of channels, type or range, or
             the labels do not fit.
     """
-    model.check_images(images)
-    checked = model.check_labels(labels, len(images))
+    checked = _checked(model, images, labels)
     graph, params = nnx.split(model)
     return _log_prob(graph, params, jnp.asarray(images), checked)
+
+
+def _checked(
+    model: PixelModel, images: Array, labels: Array | None
+) -> jax.Array | None:
+    """The labels, once all are known to be what the model takes."""
+    require_model(model)
+    model.check_images(images)
+    require(len(images) > 0, "images must be at least 1, got 0")
+    return model.check_labels(labels, len(images))
 
 
 @partial(jax.jit, static_argnums=0)
@@ -89,8 +99,7 @@ def pixel_log_prob(
     float32 ``[B, H, W]``, in nats; they sum to `log_prob`. Arguments and errors as
     there.
     """
-    model.check_images(images)
-    checked = model.check_labels(labels, len(images))
+    checked = _checked(model, images, labels)
     graph, params = nnx.split(model)
     return _pixel_log_prob(graph, params, jnp.asarray(images), checked)
 
@@ -114,8 +123,8 @@ def bits_per_dim(
     That is ``-log_prob / (H * W * C * ln 2)``, float32 ``[B]``. Arguments and errors as
     for `log_prob`.
     """
-    dims = math.prod(images.shape[1:])
-    return units.bits_per_dim(-log_prob(model, images, labels), dims)
+    nats = -log_prob(model, images, labels)
+    return units.bits_per_dim(nats, math.prod(images.shape[1:]))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -201,10 +210,11 @@ def _in_batches(
     batch_size: int,
 ) -> Iterator[np.ndarray]:
     """What `evaluate` says, of any function of images."""
+    require_model(model)
+    require_count("batch_size", batch_size)
+    if not hasattr(images, "shape"):
+        model.check_images(images)  # type: ignore[arg-type]  # says what is wrong
     require(len(images) > 0, "a data set to evaluate must have at least 1 image, got 0")
-    require(
-        batch_size >= 1, f"batch_size must be at least 1, got {batch_size}; try 128"
-    )
     # On the host, where the values can be seen.
     if isinstance(images, Array):
         images = np.asarray(images)
@@ -247,8 +257,15 @@ def evaluate_marginal(
             its frequency among the training images.
 
     Raises:
-        UserError: as for `evaluate`.
+        UserError: the weights are no probabilities, or as for `evaluate`.
     """
+    require_model(model)
+    require(
+        model.config.num_classes > 0,
+        "a marginal likelihood needs a model with classes, got one without; use"
+        " evaluate",
+    )
+    require_probabilities("class_weights", class_weights, model.config.num_classes)
     # A class of weight 0 adds nothing: its pass is saved, and its logarithm undefined.
     classes = [label for label, weight in enumerate(class_weights) if weight > 0]
     joint = [

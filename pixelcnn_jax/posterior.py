@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax import lax
-from jax.core import Tracer
 
+from pixelcnn_jax.arguments import require_probabilities
 from pixelcnn_jax.errors import require
 from pixelcnn_jax.likelihood import ImageRows, evaluate, image_log_prob
-from pixelcnn_jax.models.base import PixelModel
+from pixelcnn_jax.models.base import PixelModel, require_model
 
 Array = jax.Array | np.ndarray
 
@@ -36,6 +36,7 @@ def class_log_posterior(
     Raises:
         UserError: the model has no classes, the prior is none, or see `log_prob`.
     """
+    require_model(model)
     classes = model.config.num_classes
     require(
         classes > 0,
@@ -45,7 +46,7 @@ def class_log_posterior(
     model.check_images(images)
     if prior is None:
         prior = np.full(classes, 1 / classes, np.float32)
-    _require_prior(prior, classes)
+    require_probabilities("the prior", prior, classes)
     graph, params = nnx.split(model)
     log_prior = jnp.log(jnp.asarray(prior, jnp.float32))
     return _posterior(graph, params, jnp.asarray(images), log_prior)
@@ -66,20 +67,6 @@ def _posterior(
     # One class after another: all at once would take K times the memory.
     likelihood_KB = lax.map(given, jnp.arange(len(log_prior)))
     return jax.nn.log_softmax(likelihood_KB.T + log_prior)
-
-
-def _require_prior(prior: Array, classes: int) -> None:
-    rule = f"the prior must be the probabilities of {classes} classes, which sum to 1"
-    shape = getattr(prior, "shape", None)
-    require(shape == (classes,), f"{rule}, got {shape or prior}; leave it out for 1/K")
-    if isinstance(prior, Tracer):
-        return
-    values = np.asarray(prior, np.float64)
-    require(
-        # Room for shares that were rounded.
-        bool((values >= 0).all()) and abs(values.sum() - 1) < 1e-3,
-        f"{rule}, got {values.round(4).tolist()}; divide counts by their sum",
-    )
 
 
 def evaluate_classes(

@@ -12,10 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from pixelcnn_jax.arguments import require_count, require_size
+from pixelcnn_jax.arguments import require_count, require_range, require_size
 from pixelcnn_jax.errors import require
 from pixelcnn_jax.layers import Conditions, Front, Spec
-from pixelcnn_jax.models.base import ModelCaches, PixelModel
+from pixelcnn_jax.models.base import ModelCaches, PixelModel, require_model
 
 
 @jax.tree_util.register_dataclass
@@ -63,6 +63,7 @@ class Stepper:
         labels: jax.Array | np.ndarray | None = None,
         size: tuple[int, int] | None = None,
     ):
+        require_model(model)
         require_count("batch_size", batch_size)
         if size is None:
             size = model.config.height, model.config.width
@@ -135,10 +136,11 @@ class Stepper:
 
         Args:
             state: what `next` returned.
-            values: integers ``[B]`` in ``[0, levels)``; the range is not checked.
+            values: integers ``[B]`` in ``[0, levels)``; inside ``jit`` the range is not
+                checked.
 
         Raises:
-            UserError: they have another shape or type.
+            UserError: they have another shape, type or range.
         """
         shape = getattr(values, "shape", ())
         dtype = getattr(values, "dtype", type(values).__name__)
@@ -147,6 +149,7 @@ class Stepper:
             f"values must be integers [{self._batch_size}], one for each image, got"
             f" {dtype} {list(shape)}",
         )
+        require_range("values", values, self._model.config.levels)
         channel = state.index % self.channels
         pixel = state.pixel.at[:, channel].set(jnp.asarray(values, jnp.int32))
         front = self._front(state)

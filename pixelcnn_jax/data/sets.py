@@ -21,7 +21,7 @@ class ImageSet:
     """Images, what they show, and whether they hold levels or brightness.
 
     Raises:
-        UserError: the labels are not one per image.
+        UserError: the images are no such array, or the labels are not one per image.
     """
 
     images: np.ndarray | Lazy
@@ -34,6 +34,15 @@ class ImageSet:
     the levels anew each time that it meets an image (dynamic binarisation)."""
 
     def __post_init__(self):
+        shape = getattr(self.images, "shape", None)
+        require(
+            shape is not None and len(shape) == 4,
+            f"images must be an array [N, H, W, C], got {shape or self.images!r:.80}",
+        )
+        require(
+            self.labels is None or np.ndim(self.labels) == 1,
+            f"labels must be [N], one per image, got {self.labels!r:.80}",
+        )
         require(
             self.labels is None or len(self.labels) == len(self.images),
             f"labels must be one per image, {len(self.images)}, got"
@@ -107,7 +116,10 @@ def class_frequencies(labels: np.ndarray, num_classes: int) -> np.ndarray:
         UserError: there are no labels, or some name no class.
     """
     require(
-        len(labels) > 0 and np.min(labels) >= 0 and np.max(labels) < num_classes,
+        len(labels) > 0
+        and np.issubdtype(labels.dtype, np.integer)
+        and np.min(labels) >= 0
+        and np.max(labels) < num_classes,
         f"the labels must be 0 to {num_classes - 1}, at least one, got"
         f" {np.unique(labels)[:20]}; pass the labels of a set of {num_classes} classes",
     )

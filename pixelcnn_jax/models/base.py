@@ -266,9 +266,11 @@ class PixelModel(nnx.Module):
             " np.asarray",
         )
         require(
-            images.ndim == 4 and images.shape[-1] == c.channels,
-            f"images must be [B, H, W, {c.channels}] for this model,"
-            f" got shape {list(images.shape)}",
+            images.ndim == 4
+            and images.shape[-1] == c.channels
+            and min(images.shape[1:3]) > 0,
+            f"images must be [B, H, W, {c.channels}] for this model, with at least 1"
+            f" pixel, got shape {list(images.shape)}",
         )
         require(
             bool(jnp.issubdtype(images.dtype, jnp.integer)),
@@ -285,3 +287,12 @@ class PixelModel(nnx.Module):
             UserError: they are not what the model takes.
         """
         return checked_labels(labels, count, self.config.num_classes)
+
+
+def require_model(model: object) -> None:
+    """Raise unless ``model`` is one of this package."""
+    require(
+        isinstance(model, PixelModel),
+        f"the model must be one of this package, got {type(model).__name__}; pass what"
+        " load or build_model returned",
+    )

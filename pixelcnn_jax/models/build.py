@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import partial
 
 import jax
+import numpy as np
 from flax import nnx
 
 from pixelcnn_jax import keys
@@ -15,6 +16,7 @@ from pixelcnn_jax.config import (
     PixelSNAILConfig,
 )
 from pixelcnn_jax.errors import require
+from pixelcnn_jax.memory import require_memory
 from pixelcnn_jax.models.base import PixelModel
 from pixelcnn_jax.models.gated import GatedPixelCNN
 from pixelcnn_jax.models.pixelcnn import PixelCNN
@@ -38,14 +40,26 @@ def build_model(config: ModelConfig, seed: int = 0) -> PixelModel:
         `GatedPixelCNN` for a `GatedPixelCNNConfig`, ...
 
     Raises:
-        UserError: the config leaves something to the data.
+        UserError: the config or the seed is none, the config leaves something to the
+            data, or the weights would not fit in this machine's memory.
     """
+    require(
+        type(config) in MODELS,
+        "the config must be that of a model, such as a PixelCNNConfig, got"
+        f" {type(config).__name__}",
+    )
+    require(
+        isinstance(seed, int | np.integer) and 0 <= seed < 2**32,
+        f"seed must be an integer of at least 0 and below 2**32, got {seed!r}; try 0",
+    )
     require(
         not config.unknown,
         f"model.{', model.'.join(config.unknown)} must be known to build a model, got"
         " -1: to be taken from the data; pass a number",
     )
-    graph, _ = nnx.split(nnx.eval_shape(lambda: _build(config, keys.root(0))))
+    graph, shapes = nnx.split(nnx.eval_shape(lambda: _build(config, keys.root(0))))
+    size = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(shapes))
+    require_memory("the model's weights", size, "take a narrower or shallower model")
     return nnx.merge(graph, _initial_state(config, keys.root(seed)))
 
 

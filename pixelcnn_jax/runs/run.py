@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -41,16 +42,22 @@ class Run:
     To make one creates nothing; who writes holds the folder (`hold`).
 
     Raises:
-        UserError: the path begins with the home of a user that does not exist.
+        UserError: it is no path, or one that no folder can have.
     """
 
     def __init__(self, folder: str | Path):
+        rule = "workdir must be the path of a folder"
+        require(isinstance(folder, str | os.PathLike), f"{rule}, got {folder!r:.80}")
         try:
             self.path = Path(folder).expanduser()
-        except RuntimeError as error:
+            # Settings and logs are text: other bytes would only fail there.
+            str(self.path).encode()
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                self.path.stat()
+        except (RuntimeError, TypeError, ValueError, OSError) as error:
+            reason = getattr(error, "strerror", None) or error
             raise UserError(
-                f"workdir must be a folder, got {folder} ({error}); pass another"
-                " workdir"
+                f"{rule}, got {folder} ({reason}); pass another workdir"
             ) from error
         self.checkpoints = Checkpoints(self.path / "checkpoints")
 

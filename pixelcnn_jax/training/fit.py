@@ -49,6 +49,7 @@ def fit(
         UserError: the images or labels are not what the model takes, the folder can't
             be used, or the likelihood does not stay finite.
     """
+    require_config(config)
     images = _image_set(train, labels)
     if validation is None:
         held_out = images.first(0)
@@ -79,6 +80,7 @@ def train(config: Config) -> Path:
         UserError: the data or the folder can't be used with this config; see
             `data.load` and `Run.hold`. Or the likelihood does not stay finite.
     """
+    require_config(config)
     own = data.open_own(config.data) if config.data.source == IMAGES else None
     # First, since a run is known by its settings: what the data tell is among them.
     config = config if own is None else data.settled(config, own)
@@ -90,6 +92,15 @@ def train(config: Config) -> Path:
             splits = data.own_splits(own, config.data, config.model)
         learn(config, splits.train, splits.validation, InFolder(run, config))
     return run.path
+
+
+def require_config(config: object) -> None:
+    """Raise unless ``config`` is a `Config`."""
+    require(
+        isinstance(config, Config),
+        f"config must be a Config, got {type(config).__name__}; make one, or take a"
+        " preset",
+    )
 
 
 def _image_set(images: Images, labels: Labels | None) -> ImageSet:

@@ -1,6 +1,8 @@
 """Checks of what users give to functions."""
 
 import math
+import os
+from pathlib import Path
 from typing import TypeAlias
 
 import jax
@@ -52,6 +54,15 @@ def require_temperature(temperature: object) -> None:
     if not isinstance(temperature, Tracer):
         value = float(temperature)  # type: ignore[arg-type]
         require(0 <= value < math.inf, f"{rule}, got {temperature}; {cure}")
+
+
+def require_path(name: str, value: object) -> Path:
+    """The path that ``value`` is; raise if it is none."""
+    require(
+        isinstance(value, str | os.PathLike) and "\0" not in str(value),
+        f"{name} must be the path of a file, got {value!r:.80}",
+    )
+    return Path(value)  # type: ignore[arg-type]
 
 
 def require_probabilities(name: str, values: object, count: int) -> None:

@@ -28,6 +28,7 @@ from pixelcnn_jax.container import (
     fingerprint,
 )
 from pixelcnn_jax.errors import UserError, require
+from pixelcnn_jax.memory import require_memory
 from pixelcnn_jax.models.base import PixelModel, require_model
 from pixelcnn_jax.stepper import Stepper, StepperState
 
@@ -111,6 +112,9 @@ def decompress_with_labels(
     _require_same(model, found)
     decoder = coder.stream.queue.RangeDecoder(found.words)
     law = coder.stream.model.Categorical(perfect=False)
+    # Before anything is allocated for what the file says that it holds.
+    size = 4 * math.prod(found.shape)
+    require_memory("the images", size, "compress them in several files")
     count, classes = found.shape[0], model.config.num_classes
     labels = np.zeros(count, np.int32) if classes else None
     if classes > 1:

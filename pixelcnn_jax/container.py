@@ -18,6 +18,8 @@ import numpy as np
 
 from pixelcnn_jax.errors import UserError, require
 
+LONGEST_TEXT = 4096
+"""Letters, however few bytes they are packed into."""
 MAGIC = b"PXL1"
 WORDS = (
     b"TPU v5 lite TPU v6e TPU v4 NVIDIA A100-SXM4-80GB NVIDIA H200 NVIDIA H100 80GB"
@@ -87,6 +89,9 @@ class Container(NamedTuple):
             number, place = _read_varint(body, place)
             numbers.append(number)
         *shape, length = numbers
+        # As many as keys can count, and nothing of no pixels.
+        if not all(0 < number < 2**31 for number in shape):
+            raise ValueError("a shape that images can't have")
         parts = []
         for size in (length, MODEL, WEIGHTS, IMAGES):
             parts.append(body[place : place + size])
@@ -102,7 +107,7 @@ def _deflate(text: str) -> bytes:
 
 
 def _inflate(data: bytes) -> str:
-    return zlib.decompressobj(-15, WORDS).decompress(data).decode()
+    return zlib.decompressobj(-15, WORDS).decompress(data, LONGEST_TEXT).decode()
 
 
 def _varint(number: int) -> bytes:
@@ -115,6 +120,8 @@ def _read_varint(data: bytes, place: int) -> tuple[int, int]:
     """The number at a place, and the place after it."""
     number = shift = 0
     while data[place] & 0x80:
+        if shift > 63:
+            raise ValueError("a number without end")
         number |= (data[place] & 0x7F) << shift
         place, shift = place + 1, shift + 7
     return number | data[place] << shift, place + 1

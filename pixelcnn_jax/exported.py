@@ -12,9 +12,11 @@ from pixelcnn_jax.arguments import (
     Scalar,
     checked_labels,
     require_key,
+    require_path,
     require_temperature,
 )
 from pixelcnn_jax.errors import UserError
+from pixelcnn_jax.files import LARGEST, read_bytes
 from pixelcnn_jax.sampler_file import Header, SamplerFile
 
 
@@ -69,8 +71,9 @@ def load_sampler(path: str | Path) -> ExportedSampler:
         UserError: the file can't be read, is none of these, damaged, or of a version
             that is not known here.
     """
+    place = require_path("path", path)
     try:
-        data = Path(path).read_bytes()
+        data = read_bytes(place, LARGEST)
     except OSError as error:
         raise UserError(
             f"path must be a file that can be read, got {path} ({error.strerror})"

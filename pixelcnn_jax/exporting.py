@@ -8,12 +8,12 @@ import numpy as np
 from flax import nnx
 
 from pixelcnn_jax import __version__, keys
-from pixelcnn_jax.arguments import require_count, require_size
+from pixelcnn_jax.arguments import require_count, require_path, require_size
 from pixelcnn_jax.drawing import Given, Method, Way, choose_method, require_method
 from pixelcnn_jax.errors import UserError
 from pixelcnn_jax.files import write_bytes
 from pixelcnn_jax.jobs import Graph, Job, run
-from pixelcnn_jax.models.base import PixelModel
+from pixelcnn_jax.models.base import PixelModel, require_model
 from pixelcnn_jax.sampler_file import Header, SamplerFile
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -44,7 +44,8 @@ def export_sampler(
         UserError: see `sample`; or the file can't be written, or the package
             ``flatbuffers`` is missing.
     """
-    config = model.config
+    require_model(model)
+    place, config = require_path("path", path), model.config
     require_count("num_images", num_images)
     if size is None:
         size = config.height, config.width
@@ -64,7 +65,7 @@ def export_sampler(
     )
     content = SamplerFile(header, program, weights).to_bytes()
     try:
-        write_bytes(Path(path), content)
+        write_bytes(place, content)
     except OSError as error:
         raise UserError(
             f"path must be a file that can be written, got {path} ({error.strerror})"

@@ -11,6 +11,9 @@ from pathlib import Path
 SMALL = 2**24
 """The most bytes of a file of settings."""
 
+LARGEST = 2**33
+"""The most bytes of a file that is read whole."""
+
 
 def read_bytes(path: Path, most: int = SMALL) -> bytes:
     """The content of a file.

@@ -11,6 +11,7 @@ can do nothing else.
 
 import hashlib
 import json
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -83,7 +84,13 @@ class SamplerFile(NamedTuple):
         try:
             return cls._from_body(body)
         # The sum is right, so somebody else's program wrote this.
-        except (KeyError, TypeError, ValueError) as error:
+        except (
+            KeyError,
+            TypeError,
+            ValueError,
+            OverflowError,
+            RecursionError,
+        ) as error:
             raise UserError(
                 "a sampler's file must be what export_sampler writes, got"
                 f" {type(error).__name__} while reading it; export it again"
@@ -98,7 +105,7 @@ class SamplerFile(NamedTuple):
         place += len(program)
         weights = []
         for name, shape in fields["weights"]:
-            flat = np.frombuffer(body, name, int(np.prod(shape)), place)
+            flat = np.frombuffer(body, name, math.prod(shape), place)
             weights.append(flat.reshape(shape))
             place += flat.nbytes
         return cls(header, program, weights)

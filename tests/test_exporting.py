@@ -76,7 +76,15 @@ def test_a_reader_imports_no_model(exported: Path):
     assert done.stdout == "3\n", done.stderr
 
 
-ALLOWED = ("__init__", "exported", "sampler_file", "arguments", "keys", "errors")
+ALLOWED = (
+    "__init__",
+    "exported",
+    "sampler_file",
+    "arguments",
+    "keys",
+    "files",
+    "errors",
+)
 
 
 @pytest.fixture

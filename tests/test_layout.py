@@ -54,10 +54,10 @@ ALLOWED = {
     "streaming": {"jobs", "drawing", "models", "arguments", "errors"},
     "stepper": {"models", "layers", "arguments", "errors"},
     "container": {"errors"},
-    "compression": {"container", "stepper", "models", "errors"},
+    "compression": {"container", "stepper", "models", "memory", "errors"},
     "completion": {"jobs", "drawing", "models", "arguments", "errors"},
     "sampler_file": {"errors"},
-    "exported": {"sampler_file", "arguments", "keys", "errors"},
+    "exported": {"sampler_file", "arguments", "keys", "files", "errors"},
     "exporting": {
         "sampler_file",
         "jobs",

@@ -17,6 +17,7 @@ from pixelcnn_jax.commands.image_files import (
     write_images,
 )
 from pixelcnn_jax.errors import UserError, require
+from pixelcnn_jax.files import LARGEST, read_bytes
 from pixelcnn_jax.runs import Which, load
 
 ABOUT = "Compress images without loss, by the probabilities of a trained model."
@@ -70,7 +71,7 @@ def decompress(args: list[str], program: str) -> None:
     output = Path(settings.output)
     require_writable(output, (".npz", ".npy", ".png"))
     try:
-        packed = Path(settings.input).read_bytes()
+        packed = read_bytes(Path(settings.input), LARGEST)
     except OSError as error:
         raise UserError(
             f"input must be a file that can be read, got {settings.input}"

@@ -2,14 +2,15 @@
 
 import io
 import os
+import zipfile
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from pixelcnn_jax import pictures
 from pixelcnn_jax.errors import UserError, require
-from pixelcnn_jax.files import write_bytes
+from pixelcnn_jax.files import LARGEST, read_bytes, write_bytes
 
 
 def require_writable(output: Path, suffixes: tuple[str, ...]) -> None:
@@ -20,13 +21,16 @@ def require_writable(output: Path, suffixes: tuple[str, ...]) -> None:
         output.suffix in suffixes,
         f"output must end in {named}, got {output}; try {output.stem}{suffixes[0]}",
     )
-    require(
-        output.parent.is_dir()
-        and not output.is_dir()
-        and os.access(output if output.exists() else output.parent, os.W_OK),
-        f"output must be a file that can be written, in an existing folder, got"
-        f" {output}",
-    )
+    rule = "output must be a file that can be written, in an existing folder, got"
+    try:
+        writable = (
+            output.parent.is_dir()
+            and (output.is_file() or not output.exists())
+            and os.access(output if output.exists() else output.parent, os.W_OK)
+        )
+    except OSError as error:  # a name that is too long
+        raise UserError(f"{rule} {output} ({error.strerror})") from error
+    require(writable, f"{rule} {output}")
 
 
 def write(output: Path, content: bytes) -> None:
@@ -87,8 +91,9 @@ def read_mask(field: str, path: str) -> np.ndarray:
     """
     if not path.endswith((".npy", ".npz")):
         try:
-            return np.asarray(Image.open(path).convert("L")) > 127
-        except (OSError, UnidentifiedImageError) as error:
+            return np.asarray(Image.open(io.BytesIO(_content(path))).convert("L")) > 127
+        # Pillow raises whatever a damaged picture makes it stumble over.
+        except Exception as error:
             raise UserError(
                 f"{field} must be a picture, .npy or .npz, got {path} ({error})"
             ) from error
@@ -102,10 +107,26 @@ def read_mask(field: str, path: str) -> np.ndarray:
     return arrays[name] != 0
 
 
+def _content(path: str) -> bytes:
+    return read_bytes(Path(path), LARGEST)
+
+
+def _require_small(content: io.BytesIO) -> None:
+    """Raise ValueError if it is an archive that would fill the memory."""
+    if zipfile.is_zipfile(content):
+        with zipfile.ZipFile(content) as archive:
+            size = sum(member.file_size for member in archive.infolist())
+        if size > LARGEST:
+            raise ValueError(f"arrays of more than {LARGEST} bytes")
+    content.seek(0)
+
+
 def _arrays(field: str, path: str) -> dict[str, np.ndarray]:
     """The arrays of a file by name; that of a .npy file is ``images``."""
     try:
-        loaded = np.load(path, allow_pickle=False)
+        content = io.BytesIO(_content(path))
+        _require_small(content)
+        loaded = np.load(content, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
             return {"images": loaded}
         with loaded:

@@ -46,7 +46,7 @@ class Run:
     """
 
     def __init__(self, folder: str | Path):
-        rule = "workdir must be the path of a folder"
+        rule = "workdir must be a folder"
         require(isinstance(folder, str | os.PathLike), f"{rule}, got {folder!r:.80}")
         try:
             self.path = Path(folder).expanduser()

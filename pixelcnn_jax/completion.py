@@ -71,7 +71,8 @@ def complete(
     model offers its conditional.
 
     Rows at the top that are known of all images cost one pass of the network, not a
-    step for each position; they are found if ``known`` is no traced value.
+    step for each position, and of that pass only what later rows read; they are found
+    if ``known`` is no traced value.
 
     Args:
         model: a model of this package, such as `PixelCNN`.

@@ -6,6 +6,7 @@ in how a pixel is chosen and in nothing else.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple, Protocol
 
 import jax
@@ -13,7 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from pixelcnn_jax.errors import UserError
-from pixelcnn_jax.layers import NO_CONDITIONS, Conditions, Front, Spec
+from pixelcnn_jax.layers import NO_CONDITIONS, Conditions, Front, Spec, Works
 from pixelcnn_jax.order import Order
 from pixelcnn_jax.walkers import Walker, WalkerState, fill_row
 
@@ -151,10 +152,10 @@ def _fill(
     pixels = jnp.moveaxis(above, 0, 2)  # [rows, W, B, C]
     steps = range(walker.distribution.steps_per_pixel)
 
-    def fill(row: jax.Array, state: Walked) -> Walked:
+    def fill(works: Works, row: jax.Array, state: Walked) -> Walked:
         row = jnp.asarray(row)
         first, pixels_WBC = row * order.width, pixels[row]
-        outputs, caches = fill_row(walker, state.caches, row, pixels_WBC)
+        outputs, caches = fill_row(walker, state.caches, row, pixels_WBC, works)
         canvas = lax.dynamic_update_slice_in_dim(state.canvas, pixels_WBC, first, 0)
         numbers = state.record
         if record is not None:
@@ -164,7 +165,10 @@ def _fill(
             numbers = lax.dynamic_update_slice_in_dim(numbers, number_WB, first, 0)
         return Walked(canvas, numbers, caches)
 
-    return lax.fori_loop(0, order.first_row, fill, state)
+    outputs = record is not None
+    for part in walker.known_parts(state.caches, order.first_row, outputs=outputs):
+        state = lax.fori_loop(part.start, part.stop, partial(fill, part.works), state)
+    return state
 
 
 def _take(values: jax.Array, position_F: jax.Array) -> jax.Array:

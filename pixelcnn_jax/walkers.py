@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from pixelcnn_jax.config import ModelConfig
 from pixelcnn_jax.distributions import Distribution
-from pixelcnn_jax.layers import At, Row, Spec
+from pixelcnn_jax.layers import At, Part, Row, Spec, Works
 from pixelcnn_jax.models.base import PixelModel
 
 WalkerState: TypeAlias = Any
@@ -28,10 +28,20 @@ class Walker(Protocol):
 
     def init_caches(self, spec: Spec) -> WalkerState: ...
 
-    def start_row(self, caches: WalkerState, row: jax.Array) -> WalkerState: ...
+    def start_row(
+        self, caches: WalkerState, row: jax.Array, works: Works | None = None
+    ) -> WalkerState: ...
+
+    def known_parts(
+        self, caches: WalkerState, known_rows: int, *, outputs: bool
+    ) -> list[Part]: ...
 
     def step(
-        self, caches: WalkerState, at: At, pixels_FBC: jax.Array
+        self,
+        caches: WalkerState,
+        at: At,
+        pixels_FBC: jax.Array,
+        works: Works | None = None,
     ) -> tuple[jax.Array, WalkerState]: ...
 
     def observe(
@@ -57,11 +67,22 @@ class WholeImages:
         shape = (spec.batch_size, spec.height, spec.width, self.config.channels)
         return jnp.zeros(shape, jnp.int32), spec.conditions.labels
 
-    def start_row(self, caches: WalkerState, row: jax.Array) -> WalkerState:
+    def start_row(
+        self, caches: WalkerState, row: jax.Array, works: Works | None = None
+    ) -> WalkerState:
         return caches
 
+    def known_parts(
+        self, caches: WalkerState, known_rows: int, *, outputs: bool
+    ) -> list[Part]:
+        return [Part(0, known_rows, {})]
+
     def step(
-        self, caches: WalkerState, at: At, pixels_FBC: jax.Array
+        self,
+        caches: WalkerState,
+        at: At,
+        pixels_FBC: jax.Array,
+        works: Works | None = None,
     ) -> tuple[jax.Array, WalkerState]:
         # Put in first: the channels that are known already count.
         images, labels = self.observe(caches, at, pixels_FBC)
@@ -83,15 +104,19 @@ def _places(at: At) -> tuple[jax.Array, ...]:
 
 
 def fill_row(
-    walker: Walker, caches: WalkerState, row: jax.Array, pixels_WBC: jax.Array
+    walker: Walker,
+    caches: WalkerState,
+    row: jax.Array,
+    pixels_WBC: jax.Array,
+    works: Works,
 ) -> tuple[jax.Array, WalkerState]:
     """Outputs ``[W, B, ...]`` of a row whose pixels are known, and the new caches.
 
     All its positions go through the network side by side. To be called for one row
-    after the other from the top.
+    after the other from the top, with what the walker's `known_parts` say.
     """
     at = Row(row)
-    caches = walker.start_row(caches, row)
+    caches = walker.start_row(caches, row, works)
     # Unlike a front, a row reads pixels of its own: those left of each position.
     caches = walker.observe(caches, at, pixels_WBC)
-    return walker.step(caches, at, pixels_WBC)
+    return walker.step(caches, at, pixels_WBC, works)

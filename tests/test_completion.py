@@ -8,6 +8,7 @@ from flax import nnx
 from scipy import stats
 
 import pixelcnn_jax as pj
+from pixelcnn_jax.layers import Spec, Work
 from tests.conftest import random_images, some_labels, tiny_model
 from tests.family import each_model, member
 from tests.test_likelihood import all_images
@@ -120,8 +121,31 @@ def test_known_rows_cost_no_steps(monkeypatch):
         return pj.complete(model, KEY, images, known, method="cached")
 
     program = str(jax.make_jaxpr(draw)())
-    assert "length=10" in program and "length=4" in program
-    assert "length=30" not in program
+    assert "length=10" in program and "length=30" not in program
+
+
+def test_a_prefill_computes_only_what_later_rows_read():
+    """The deeper a layer, the fewer rows; nothing that only logits are made of."""
+    model = tiny_model(height=9, width=5, num_blocks=2, first_kernel_size=5)
+    caches = jax.eval_shape(lambda: model.init_caches(Spec(1, 9, 5)))
+
+    def rows(outputs: bool) -> dict[str, list[int]]:
+        parts = model.known_parts(caches, 7, outputs=outputs)
+        assert [p.start for p in parts[1:]] == [p.stop for p in parts[:-1]]
+        assert parts[0].start == 0 and parts[-1].stop == 7
+        counts = {name: [0, 0] for name in parts[0].works}
+        for start, stop, works in parts:
+            for name, work in works.items():
+                counts[name][0] += (stop - start) * (work is Work.STEP)
+                counts[name][1] += (stop - start) * (work is Work.REMEMBER)
+        return counts
+
+    few = rows(outputs=False)
+    assert few["first"] == [2, 2]  # whose kernel has two rows above its own
+    assert few["blocks.0.middle"] == [1, 1] and few["blocks.1.middle"] == [0, 1]
+    assert few["blocks.1.reduce"] == [1, 0] and few["blocks.1.expand"] == [0, 0]
+    assert few["head.0"] == few["last"] == [0, 0]
+    assert all(count == [7, 0] for count in rows(outputs=True).values())
 
 
 def test_works_inside_jit_with_known_pixels_that_are_not():

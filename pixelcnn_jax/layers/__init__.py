@@ -22,6 +22,7 @@ from pixelcnn_jax.layers.blocks import GatedLayer, MakeConv, ResidualBlock
 from pixelcnn_jax.layers.conditions import ClassBias
 from pixelcnn_jax.layers.convolution import CausalConv
 from pixelcnn_jax.layers.coordinates import Coordinates
+from pixelcnn_jax.layers.needs import Part, Work, Works, parts_of
 from pixelcnn_jax.layers.normed import NormedConv
 from pixelcnn_jax.layers.passes import CachedPass, CalibratingPass, ImagePass, Pass
 from pixelcnn_jax.layers.resnets import GatedResnet, Projection, concat_elu
@@ -47,6 +48,7 @@ __all__ = [
     "ImagePass",
     "MakeConv",
     "NormedConv",
+    "Part",
     "Pass",
     "Projection",
     "ResidualBlock",
@@ -54,5 +56,8 @@ __all__ = [
     "Seen",
     "Shrink",
     "Spec",
+    "Work",
+    "Works",
     "concat_elu",
+    "parts_of",
 ]

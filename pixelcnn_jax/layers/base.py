@@ -93,6 +93,8 @@ class CausalLayer(nnx.Module, Generic[X, C]):
       if it must hold them: that of first layers, and of attention, whose keys contain
       the pixel.
     * ``lag``: see `masks.lag`.
+    * ``rows_above``: how many rows above its own its step reads from the cache, if not
+      all.
     * ``scale``: its input lies on a grid of every ``scale``-th row and column.
 
     Its parameters are `nnx.Param`, all else is static: module leaves are parameters.
@@ -136,6 +138,12 @@ class CausalLayer(nnx.Module, Generic[X, C]):
         """Columns a row must stay behind the row above; None: rows can't overlap."""
         # The least a wavefront can have: right for layers that read no neighbours.
         return 1
+
+    @property
+    def rows_above(self) -> int | None:
+        """Rows of its grid, above its own, whose inputs a step reads; None: all."""
+        # Right for every layer; a number spares a prefill some work.
+        return None
 
 
 LayerOf: TypeAlias = CausalLayer[X, Any]

@@ -36,6 +36,10 @@ class ClassBias(CausalLayer[tuple[jax.Array, Conditions], jax.Array | tuple[()]]
         vectors_BD = self._vectors(conditions)
         return y if vectors_BD is None else y + vectors_BD.T[:, :, None, None]
 
+    @property
+    def rows_above(self) -> int | None:
+        return 0
+
     def init_cache(self, spec: Spec) -> jax.Array | tuple[()]:
         """The vector of each image."""
         vectors_BD = self._vectors(spec.conditions)

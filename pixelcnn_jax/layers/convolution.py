@@ -111,6 +111,10 @@ class CausalConv(CausalLayer[jax.Array, jax.Array | tuple[()]]):
         # of its pixel have been drawn; pixels themselves not until they are observed.
         return lag_of_taps(self.taps, strict=self.is_first or self.num_channels > 1)
 
+    @property
+    def rows_above(self) -> int | None:
+        return self.ring.above
+
     def effective_kernel(self) -> jax.Array:
         """The masked kernel ``[T, C, D]``."""
         kernel = self.kernel[...]

@@ -20,6 +20,10 @@ class Coordinates(CausalLayer[jax.Array, jax.Array]):
         found = self._scaled(rows, columns, jnp.array([height, width], jnp.float32))
         return jnp.broadcast_to(found[:, None], (2, batch, height, width))
 
+    @property
+    def rows_above(self) -> int | None:
+        return 0
+
     def init_cache(self, spec: Spec) -> jax.Array:
         return jnp.array([spec.height, spec.width], jnp.float32)
 

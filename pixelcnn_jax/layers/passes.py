@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from pixelcnn_jax.layers.base import At, Caches, Front, LayerOf, X
+from pixelcnn_jax.layers.base import AnyLayer, At, Caches, Front, LayerOf, Row, X
+from pixelcnn_jax.layers.needs import Works, step_as_needed
 from pixelcnn_jax.layers.strided import STRIDE, Grow, Shrink
 
 Found: TypeAlias = Any
@@ -139,6 +140,7 @@ class CachedPass:
         names: the name of each layer by its ``id``.
         caches: by the layers' names.
         at: where to step.
+        works: of a row, what each layer must do there; None: everything.
     """
 
     features = -1
@@ -148,18 +150,29 @@ class CachedPass:
         names: Mapping[int, str],
         caches: Caches,
         at: At,
-        applied: set[str] | None = None,
+        works: Works | None = None,
     ):
         # A copy: caches are values, and the caller may go back to the old ones.
         self.caches = dict(caches)
         self._names = names
         self._at = at
-        self._applied = set() if applied is None else applied
+        self._works = works
+        self._applied: dict[str, AnyLayer] = {}
 
     def __call__(self, layer: LayerOf[X], x: X) -> jax.Array:
         name = self._claim(layer)
-        y, self.caches[name] = layer.step(self.caches[name], self._at, x)
+        cache = self.caches[name]
+        if self._works is None or not isinstance(self._at, Row):
+            y, self.caches[name] = layer.step(cache, self._at, x)
+        else:
+            work = self._works[name]
+            y, self.caches[name] = step_as_needed(layer, cache, self._at, x, work)
         return y
+
+    @property
+    def applied(self) -> dict[str, AnyLayer]:
+        """The layers applied so far by name, in order."""
+        return dict(self._applied)
 
     def _claim(self, layer: LayerOf[X]) -> str:
         name = self._names.get(id(layer))
@@ -174,7 +187,7 @@ class CachedPass:
                 f"layer {name} is applied twice in one pass: its cache can hold one"
                 " input per position; give each use a layer of its own"
             )
-        self._applied.add(name)
+        self._applied[name] = layer
         return name
 
     def coarser(
@@ -187,8 +200,9 @@ class CachedPass:
 
         def run(caches: Caches) -> tuple[Caches, Found]:
             at = self._at.on_grid(STRIDE)
-            # The same set of names: a layer used on two grids is used twice as well.
-            apply = CachedPass(self._names, caches, at, self._applied)
+            apply = CachedPass(self._names, caches, at, self._works)
+            # The same layers: one that is used on two grids is used twice as well.
+            apply._applied = self._applied
             y, found = body(shrink.read(caches[down], at), apply)
             apply.caches[up] = grow.write(apply.caches[up], at, y)
             return apply.caches, found
@@ -198,8 +212,8 @@ class CachedPass:
             return caches, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
 
         # Tracing `run` for the shapes that `skip` must have claims the body's layers:
-        # the set is put back, since `cond` traces it again.
-        applied = set(self._applied)
+        # they are put back, since `cond` traces it again.
+        applied = dict(self._applied)
         _, shapes = jax.eval_shape(run, self.caches)
         self._applied.clear()
         self._applied.update(applied)

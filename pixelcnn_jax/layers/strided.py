@@ -79,6 +79,11 @@ class Grow(NormedConv):
         """Columns of taps."""
         return len(self.taps) // 2
 
+    @property
+    def rows_above(self) -> int | None:
+        # Its taps are not offsets: they say what a cell gives to its own positions.
+        return 0
+
     def _sources(self, row: int, column: int) -> list[tuple[int, int]]:
         """What a position of a cell sees: (cells to the right, tap) of each input."""
         first = row * self.columns

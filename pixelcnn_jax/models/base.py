@@ -1,6 +1,7 @@
 """The contract of a model: what sampling, likelihood and training may ask of one."""
 
 import dataclasses
+from functools import partial
 from typing import Any, TypeAlias
 
 import jax
@@ -23,9 +24,12 @@ from pixelcnn_jax.layers import (
     Conditions,
     ImagePass,
     NormedConv,
+    Part,
     Pass,
     Row,
     Spec,
+    Works,
+    parts_of,
 )
 
 Above: TypeAlias = Any
@@ -183,26 +187,61 @@ class PixelModel(nnx.Module):
         """Whether there is work to do once per row."""
         return type(self).vertical is not PixelModel.vertical
 
-    def start_row(self, caches: ModelCaches, row: jax.Array) -> ModelCaches:
+    def start_row(
+        self, caches: ModelCaches, row: jax.Array, works: Works | None = None
+    ) -> ModelCaches:
         """The caches once all rows above ``row`` are known."""
         if not self.has_vertical_stack:
             return caches
-        apply = self._cached_pass(caches, Row(row))
+        apply = self._cached_pass(caches, Row(row), works)
         # The stack sees only rows above: what its own row holds has no effect.
-        shape = (caches.width, caches.batch_size, self.config.channels)
-        x = self.encode(jnp.zeros(shape, jnp.int32))
+        x = self.encode(self._zeros(caches))
         above = self.vertical(x, NO_CONDITIONS, apply)
         return dataclasses.replace(caches, layers=apply.caches, above=above)
 
+    def _zeros(self, caches: ModelCaches) -> jax.Array:
+        """A row of pixels."""
+        shape = (caches.width, caches.batch_size, self.config.channels)
+        return jnp.zeros(shape, jnp.int32)
+
+    def known_parts(
+        self, caches: ModelCaches, known_rows: int, *, outputs: bool
+    ) -> list[Part]:
+        """What must be computed of known rows at the top, for those below them.
+
+        Args:
+            caches: from `init_caches`.
+            known_rows: how many.
+            outputs: whether those of the known rows are wanted as well.
+        """
+        applied = {}
+
+        def trace(caches: ModelCaches) -> None:
+            x, row = self.encode(self._zeros(caches)), Row(jnp.int32(0))
+            for part in (self.vertical, partial(self.network, above=caches.above)):
+                apply = self._cached_pass(caches, row)
+                part(x, conditions=NO_CONDITIONS, apply=apply)
+                applied.update(apply.applied)
+
+        jax.eval_shape(trace, caches)
+        first_row = 0 if outputs else known_rows
+        return parts_of(list(applied.items()), known_rows, first_row)
+
     def step(
-        self, caches: ModelCaches, at: At, pixels_FBC: jax.Array
+        self,
+        caches: ModelCaches,
+        at: At,
+        pixels_FBC: jax.Array,
+        works: Works | None = None,
     ) -> tuple[jax.Array, ModelCaches]:
         """Outputs ``[F, B, ...]`` at these positions, and the new caches.
 
         Every pixel before them must have been given to `observe`. Of their own pixels,
         the channels that are known already count; others may hold any valid level.
+
+        With the works of `known_parts`, at a row, what nobody reads is left out.
         """
-        apply = self._cached_pass(caches, at)
+        apply = self._cached_pass(caches, at, works)
         x = self.encode(pixels_FBC)
         # No conditions: `init_caches` has put what layers need of them in their caches.
         raw = self.network(x, caches.above, NO_CONDITIONS, apply)
@@ -230,9 +269,11 @@ class PixelModel(nnx.Module):
             layer.fold()
         return copy
 
-    def _cached_pass(self, caches: ModelCaches, at: At) -> CachedPass:
+    def _cached_pass(
+        self, caches: ModelCaches, at: At, works: Works | None = None
+    ) -> CachedPass:
         names = {id(layer): name for name, layer in self.causal_layers().items()}
-        return CachedPass(names, caches.layers, at)
+        return CachedPass(names, caches.layers, at, works)
 
     @property
     def wavefront_lag(self) -> int | None:

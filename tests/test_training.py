@@ -1,8 +1,10 @@
 """Training maximises the likelihood, and an interrupted run loses nothing."""
 
 import dataclasses
+import functools
 import os
 import re
+import shutil
 import signal
 import threading
 from collections.abc import Sequence
@@ -26,6 +28,9 @@ from pixelcnn_jax.training.optimizer import learning_rate, make_optimizer
 from pixelcnn_jax.training.randomness import Randomness
 from pixelcnn_jax.training.update import Updates
 from tests.conftest import random_images, slowly, tiny_model, with_training
+
+# One worker, which trains once what several tests need.
+pytestmark = pytest.mark.xdist_group("training")
 
 
 def arrays(state: TrainState) -> list[np.ndarray]:
@@ -90,24 +95,29 @@ def test_an_update_is_adam_on_the_mean_cross_entropy():
     assert float(state.epoch_nats) == pytest.approx(float(loss) * images.size, rel=1e-5)
 
 
-@pytest.mark.parametrize(("microbatch", "devices"), [(1, 1), (3, 2), (8, 2), (None, 2)])
-def test_gradients_do_not_depend_on_microbatches_or_devices(microbatch, devices):
+@functools.cache
+def moments_and_nats(
+    microbatch: int | None, devices: int
+) -> tuple[dict[str, np.ndarray], float]:
+    """Adam's first moments after an epoch, whose nats they are."""
     model = tiny_model()
     images = random_images(model, 11)  # the last batch is ragged
-    config = TrainingConfig(batch_size=8, learning_rate=1e-3)
-
-    def moments(config, devices):
-        trainer = make_trainer(model, config, images, devices=jax.devices()[:devices])
-        state = run_epoch(trainer, trainer.init())
-        return state.opt_state[0].mu, float(state.epoch_nats)
-
-    expected, nats = moments(dataclasses.replace(config, microbatch_size=8), 1)
-    split, split_nats = moments(
-        dataclasses.replace(config, microbatch_size=microbatch), devices
+    config = TrainingConfig(
+        batch_size=8, learning_rate=1e-3, microbatch_size=microbatch
     )
+    trainer = make_trainer(model, config, images, devices=jax.devices()[:devices])
+    state = run_epoch(trainer, trainer.init())
+    moments = state.opt_state[0].mu
+    return jax.tree.map(np.asarray, moments), float(state.epoch_nats)
+
+
+@pytest.mark.parametrize(("microbatch", "devices"), [(1, 1), (3, 2), (8, 2), (None, 2)])
+def test_gradients_do_not_depend_on_microbatches_or_devices(microbatch, devices):
+    expected, nats = moments_and_nats(8, 1)
+    split, split_nats = moments_and_nats(microbatch, devices)
     assert split_nats == pytest.approx(nats, rel=1e-5)
     for name in expected:
-        scale = float(jnp.abs(expected[name]).max())
+        scale = np.abs(expected[name]).max()
         np.testing.assert_allclose(split[name], expected[name], atol=1e-4 * scale)
 
 
@@ -334,7 +344,7 @@ def test_dropout_binarisation_and_mutation_share_no_noise():
 def test_bfloat16_keeps_parameters_and_logits_float32():
     images = random_images(tiny_model(), 8)
     exact, rough = (tiny_model(dtype=dtype) for dtype in ("float32", "bfloat16"))
-    assert rough(images).dtype == jnp.float32
+    assert jax.eval_shape(rough, images).dtype == jnp.float32
     bits = [float(pj.bits_per_dim(m, images).mean()) for m in (exact, rough)]
     assert bits[0] == pytest.approx(bits[1], abs=0.02) and bits[0] != bits[1]
     trainer = make_trainer(rough, TrainingConfig(batch_size=8), images)
@@ -342,7 +352,7 @@ def test_bfloat16_keeps_parameters_and_logits_float32():
     assert {x.dtype.name for x in state.params.values()} == {"float32"}
     gated = tiny_model(dtype="bfloat16", gated=True)
     drawn = pj.sample(gated, jax.random.key(0), 3)
-    assert gated(drawn).dtype == jnp.float32
+    assert jax.eval_shape(gated, drawn).dtype == jnp.float32
 
 
 # --- arrays in memory
@@ -470,6 +480,19 @@ def uninterrupted(tmp_path_factory) -> Path:
     return pj.train(make_tiny_config(tmp_path_factory.mktemp("whole") / "run"))
 
 
+@pytest.fixture(scope="module")
+def first_epoch(tmp_path_factory) -> Path:
+    """The run of `tiny_config` after one epoch, which no test changes."""
+    config = make_tiny_config(tmp_path_factory.mktemp("first") / "run")
+    return pj.train(with_training(config, epochs=1))
+
+
+@pytest.fixture
+def begun(first_epoch: Path, tiny_config: pj.Config) -> Path:
+    """A copy of `first_epoch` in the folder of `tiny_config`."""
+    return Path(shutil.copytree(first_epoch, tiny_config.workdir))
+
+
 def die_after(calls: int):
     """`Updates.__call__` that makes so many calls to the devices and no more."""
     update, made = Updates.__call__, iter(range(calls))
@@ -516,13 +539,12 @@ def test_killed_between_the_metrics_and_the_checkpoint_resumes_exactly(
 
 
 def test_an_interrupted_save_is_passed_over(
-    tiny_config: pj.Config, uninterrupted: Path
+    tiny_config: pj.Config, begun: Path, uninterrupted: Path
 ):
-    run = pj.train(with_training(tiny_config, epochs=1))
-    last = steps(run)[-1]
-    half = run / "checkpoints" / str(last + 1)
+    last = steps(begun)[-1]
+    half = begun / "checkpoints" / str(last + 1)
     (half / "params").mkdir(parents=True)
-    assert steps(run) == [last]
+    assert steps(begun) == [last]
     assert_same_end(pj.train(tiny_config), uninterrupted)
 
 
@@ -626,11 +648,13 @@ def test_a_run_folder_holds_what_a_run_needs(uninterrupted: Path):
     assert list((uninterrupted / "tensorboard").iterdir())
 
 
-def test_reported_figures_are_those_of_the_images(tiny_config: pj.Config):
-    run = pj.train(with_training(tiny_config, epochs=1))
+def test_reported_figures_are_those_of_the_images(
+    tiny_config: pj.Config, first_epoch: Path
+):
     splits = data.load(tiny_config.data, tiny_config.model)
-    row = (run / "metrics.csv").read_text().splitlines()[1].split(",")
-    bits = float(pj.bits_per_dim(pj.load(run), splits.validation.images).mean())
+    row = (first_epoch / "metrics.csv").read_text().splitlines()[1].split(",")
+    model = pj.load(first_epoch)
+    bits = np.asarray(pj.bits_per_dim(model, splits.validation.images)).mean()
     assert float(row[3]) == pytest.approx(bits, abs=1e-5)
 
 
@@ -643,8 +667,8 @@ def test_a_finished_run_says_so_and_does_nothing(uninterrupted: Path, capsys):
     assert {p.name for p in before if before[p] != after.get(p)} <= {"lock"}
 
 
+@pytest.mark.usefixtures("begun")
 def test_a_run_may_be_given_more_epochs(tiny_config: pj.Config, uninterrupted: Path):
-    pj.train(with_training(tiny_config, epochs=1))
     assert_same_end(pj.train(tiny_config), uninterrupted)
 
 
@@ -658,13 +682,12 @@ def test_training_without_validation_images(tiny_config: pj.Config):
     assert kept.choose("best") == kept.choose("latest") == 3
 
 
-def test_samples_of_the_first_epoch_are_what_the_checkpoint_draws(tiny_config):
+def test_samples_of_the_first_epoch_are_what_the_checkpoint_draws(first_epoch: Path):
     from PIL import Image
 
-    run = pj.train(with_training(tiny_config, epochs=1))
-    drawn = pj.sample(pj.load(run), reports.preview_key(0), 64)
+    drawn = pj.sample(pj.load(first_epoch), reports.preview_key(0), 64)
     picture = pictures.grid(np.asarray(drawn), 4)
-    saved = np.asarray(Image.open(run / "samples" / "epoch_0001.png"))
+    saved = np.asarray(Image.open(first_epoch / "samples" / "epoch_0001.png"))
     assert (picture == saved).all()
 
 
@@ -673,7 +696,9 @@ def test_a_run_with_everything_resumes_exactly(tmp_path: Path, monkeypatch):
     mutated."""
     config = pj.Config(
         workdir=str(tmp_path / "a"),
-        model=pj.GatedPixelCNNConfig.tiny(num_classes=10, dropout=0.2, levels=2),
+        model=pj.GatedPixelCNNConfig.tiny(
+            num_classes=10, dropout=0.2, levels=2, num_layers=1
+        ),
         data=DataConfig(validation_images=1380, quantization="dynamic"),
         training=TrainingConfig(
             epochs=2,
@@ -706,24 +731,26 @@ def test_a_run_with_everything_resumes_exactly(tmp_path: Path, monkeypatch):
 
 
 @pytest.mark.parametrize("end", ["2,10,1.9", "2,10", "2,10,1.9,1.8,7\n", "2,x,1,1\n"])
-def test_a_damaged_table_is_set_aside_and_costs_nothing_else(
-    end: str, tiny_config: pj.Config, uninterrupted: Path, caplog
-):
-    folder = pj.train(with_training(tiny_config, epochs=1))
-    metrics = folder / "metrics.csv"
-    broken = metrics.read_text() + end
-    metrics.write_text(broken)
-    assert [row.epoch for row in Run(folder).rows()] == [1]
-    assert_same_end(pj.train(tiny_config), uninterrupted)
-    assert (folder / "metrics.csv.damaged").read_text() == broken
+def test_a_damaged_table_is_set_aside(end: str, begun: Path, caplog):
+    metrics = begun / "metrics.csv"
+    whole = metrics.read_text()
+    metrics.write_text(whole + end)
+    (row,) = Run(begun).rows()
+    assert row.epoch == 1 and tables.keep(begun, row.step) == [row]
+    assert metrics.read_text() == whole
+    assert (begun / "metrics.csv.damaged").read_text() == whole + end
     assert "its 1 whole rows are kept" in caplog.text
 
 
-def test_a_table_without_its_header_is_begun_anew(tiny_config: pj.Config):
-    folder = pj.train(with_training(tiny_config, epochs=1))
-    (folder / "timings.csv").write_bytes(b"\xff\xfe")
-    pj.train(tiny_config)
-    lines = (folder / "timings.csv").read_text().splitlines()
+def test_damaged_tables_cost_nothing_else(
+    tiny_config: pj.Config, begun: Path, uninterrupted: Path
+):
+    with open(begun / "metrics.csv", "a") as metrics:
+        metrics.write("2,10,1.9")
+    (begun / "timings.csv").write_bytes(b"\xff\xfe")
+    assert_same_end(pj.train(tiny_config), uninterrupted)
+    # Without its header, a table is begun anew.
+    lines = (begun / "timings.csv").read_text().splitlines()
     assert lines[0] == "epoch,seconds,images_per_second" and len(lines) == 2
 
 

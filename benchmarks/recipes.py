@@ -84,6 +84,7 @@ STUDIES: dict[str, dict[str, pj.Config]] = {
             replace(COSINE, batch_size=32, learning_rate=1e-3),
         ),
     },
+    "mnist-binary": {"gated": pj.preset("mnist-binary")},
     "mnist-256": {
         "gated": pj.Config(
             model=pj.GatedPixelCNNConfig(

@@ -105,6 +105,21 @@ def test_every_codec_gives_the_images_back(tmp_path: Path):
 
 
 @pytest.mark.slow
+def test_all_that_is_to_be_known_about_an_accelerator(tmp_path: Path):
+    flags = ["--quick", "--output", str(tmp_path)]
+    assert "no --data-dir" in run("benchmarks", "accelerator.py", *flags)
+    parts = "equality limits sampling threshold training convolutions".split()
+    for part in parts:
+        results = json.loads((tmp_path / f"{part}.json").read_text())
+        assert results["rows"], part
+        assert (tmp_path / f"{part}.png").exists() and (
+            tmp_path / f"{part}.md"
+        ).exists()
+    same = json.loads((tmp_path / "equality.json").read_text())["rows"]
+    assert same[0][:3] == ["book", "4", "wavefront: 4, full: 4"]
+
+
+@pytest.mark.slow
 def test_the_profile_finds_the_products():
     printed = run("benchmarks", "profile_training.py", "--quick")
     shares = dict(re.findall(r"\| ([a-z ,]+) \| ([\d.]+)% \|", printed))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
         PixelSNAILConfig,
         preset,
     )
-    from pixelcnn_jax.data import ImageSet
+    from pixelcnn_jax.data import BatchIterator, BatchSource, ImageSet
     from pixelcnn_jax.errors import UserError
     from pixelcnn_jax.exported import ExportedSampler, load_sampler
     from pixelcnn_jax.exporting import export_sampler
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from pixelcnn_jax.training import Fit, fit, train
 
 __all__ = [
+    "BatchIterator",
+    "BatchSource",
     "Config",
     "ExportedSampler",
     "Fit",
@@ -91,7 +93,7 @@ _HOMES = {
         "PixelSNAILConfig",
         "preset",
     ],
-    "data": ["ImageSet"],
+    "data": ["BatchIterator", "BatchSource", "ImageSet"],
     "errors": ["UserError"],
     "exported": ["ExportedSampler", "load_sampler"],
     "exporting": ["export_sampler"],

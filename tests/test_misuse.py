@@ -557,7 +557,7 @@ MISUSES = [
     ("pj.fit(None, x)", "config must be a Config, got NoneType"),
     (
         "pj.fit(pj.Config(model=m.config), None)",
-        "images must be an array [N, H, W, C], got array(None, dtype=object)",
+        "an ImageSet or a source of batches, got NoneType",
     ),
     (
         "pj.fit(pj.Config(model=m.config), x)",

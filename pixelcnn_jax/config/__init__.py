@@ -24,6 +24,7 @@ from pixelcnn_jax.config.on_disk import (
 from pixelcnn_jax.config.presets import PRESETS, preset
 from pixelcnn_jax.config.settings import (
     ARRAYS,
+    BATCHES,
     IMAGES,
     Config,
     DataConfig,
@@ -32,6 +33,7 @@ from pixelcnn_jax.config.settings import (
 
 __all__ = [
     "ARRAYS",
+    "BATCHES",
     "FIELDS_OF_DATA",
     "FROM_DATA",
     "IMAGES",

@@ -20,6 +20,9 @@ from pixelcnn_jax.errors import require
 ARRAYS = "arrays"
 """The `DataConfig.source` of a run whose images were arrays in memory."""
 
+BATCHES = "batches"
+"""The `DataConfig.source` of a run whose images came in batches from elsewhere."""
+
 IMAGES = "images"
 """The `DataConfig.source` of your own images, at `DataConfig.path`."""
 
@@ -141,6 +144,8 @@ class TrainingConfig:
     drawn uniformly, for a background model, which learns what images have in common and
     not what they show (Ren et al. 2019). Training figures are those of the mutated
     images; validation and test images stay as they are."""
+    batches_per_epoch: int | None = None
+    """For `fit` on a source of batches: how many are an epoch. None: its length."""
 
     def __post_init__(self):
         settle("training", self)
@@ -165,6 +170,8 @@ class TrainingConfig:
         )
         require_share("training", self, "ema_decay", 0.999)
         require_share("training", self, "mutation", 0.3)
+        if self.batches_per_epoch is not None:
+            require_at_least("training", self, "batches_per_epoch", 1)
         require(
             self.clip_norm is None or 0 < self.clip_norm < float("inf"),
             f"training.clip_norm must be positive, got {self.clip_norm}; try 1",

@@ -1,5 +1,11 @@
 """Image sets: where they come from, resize, quantise, split, batch."""
 
+from pixelcnn_jax.data.batches import (
+    BatchIterator,
+    BatchReader,
+    BatchSource,
+    as_image_set,
+)
 from pixelcnn_jax.data.images import binarize, brightness, quantize, resize, threshold
 from pixelcnn_jax.data.lazy import Lazy
 from pixelcnn_jax.data.own import OwnData, open_own
@@ -20,10 +26,14 @@ __all__ = [
     "TEST_SEED",
     "TRAIN_SEED",
     "VALIDATION_SEED",
+    "BatchIterator",
+    "BatchReader",
+    "BatchSource",
     "ImageSet",
     "Lazy",
     "OwnData",
     "Splits",
+    "as_image_set",
     "batch_order",
     "binarize",
     "brightness",

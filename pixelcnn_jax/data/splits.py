@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from pixelcnn_jax.config import ARRAYS, IMAGES, DataConfig, ModelConfig
+from pixelcnn_jax.config import ARRAYS, BATCHES, IMAGES, DataConfig, ModelConfig
 from pixelcnn_jax.data import catalogue
 from pixelcnn_jax.data.images import brightness, quantize, resize, threshold
 from pixelcnn_jax.data.own import open_own
@@ -27,9 +27,9 @@ def load(data: DataConfig, model: ModelConfig) -> Splits:
             or of classes, or is too small for the validation images.
     """
     require(
-        data.source != ARRAYS,
-        f"data.source must name a set of images, got {ARRAYS}: this run was trained on"
-        " arrays in memory; pass those to likelihood.evaluate",
+        data.source not in (ARRAYS, BATCHES),
+        f"data.source must name a set of images, got {data.source}: this run was"
+        f" trained on {data.source} in memory; pass those to likelihood.evaluate",
     )
     if data.source == IMAGES:
         return own_splits(open_own(data), data, model)

@@ -19,6 +19,7 @@ import jax
 from orbax.checkpoint import v1
 
 from pixelcnn_jax.errors import UserError, require
+from pixelcnn_jax.files import write_text
 from pixelcnn_jax.models import legacy
 from pixelcnn_jax.models.base import PixelModel
 from pixelcnn_jax.params import to_params
@@ -31,6 +32,9 @@ Items: TypeAlias = dict[str, Any]
 """Pytrees by name; Any, since each item has its own structure."""
 
 Which = Literal["best", "latest"]
+
+POSITION = "position.json"
+"""The file of a checkpoint that says where a source of batches stood."""
 
 KEPT = 2
 """How many of the latest checkpoints are kept; the best one is kept besides."""
@@ -98,6 +102,7 @@ class Checkpoints:
         items: Mapping[str, object],
         bits_per_dim: float | None,
         settings: str | None = None,
+        position: str | None = None,
     ) -> None:
         """Save, and wait until all is on disk; then drop what is kept no longer.
 
@@ -106,15 +111,23 @@ class Checkpoints:
             items: pytrees of arrays by name; "params" among them.
             bits_per_dim: on the validation images, if it was measured at this step.
             settings: the digest of those that the checkpoint was made with.
+            position: of the source of batches, if there is one; see `position`.
         """
         with _quiet():
             ocp.save_checkpointables(
                 self._of(step).resolve(), dict(items), overwrite=True
             )
+        if position is not None:
+            write_text(self._of(step) / POSITION, position)
         # The order matters: the manifest declares what is on disk, and only a
         # checkpoint that is declared whole may push others out.
         manifests.write(self._of(step), bits_per_dim, settings)
         self._prune()
+
+    def position(self, step: int) -> str | None:
+        """Where the source of batches stood; None if it could not tell."""
+        path = self._of(step) / POSITION
+        return path.read_text() if path.exists() else None
 
     def _prune(self) -> None:
         steps = self.steps()

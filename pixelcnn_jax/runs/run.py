@@ -143,10 +143,11 @@ class Run:
         items: Mapping[str, object],
         bits_per_dim: float | None,
         config: Config,
+        position: str | None = None,
     ) -> None:
         """Save a checkpoint made with these settings; see `Checkpoints.save`."""
         settings = settings_digest(config, MAY_CHANGE)
-        self.checkpoints.save(step, items, bits_per_dim, settings)
+        self.checkpoints.save(step, items, bits_per_dim, settings, position)
 
     @contextlib.contextmanager
     def hold(self, config: Config) -> Iterator[None]:

@@ -16,6 +16,10 @@ CHECKPOINT_SECONDS = 300.0
 """Longest time between checkpoints, in epochs that take longer."""
 
 
+Position = Callable[[], str | None]
+"""Tells where the source of batches stands; None without one."""
+
+
 class Keeper(Protocol):
     """Where the states of a training go; a context manager around its epochs."""
 
@@ -36,8 +40,17 @@ class Keeper(Protocol):
         """The figures of the epochs that were kept."""
         ...
 
-    def begin(self, state: TrainState) -> list[Row]:
-        """The figures of the epochs before ``state``, from which training goes on."""
+    def position(self, state: TrainState) -> str | None:
+        """That of the source of batches, kept with the state; None if none was."""
+        ...
+
+    def begin(self, state: TrainState, position: Position) -> list[Row]:
+        """The figures of the epochs before ``state``, from which training goes on.
+
+        Args:
+            state: of `restore`, or the first.
+            position: tells where the source of batches stands, to be kept with states.
+        """
         ...
 
     def on_the_way(self, state: TrainState) -> None:
@@ -75,7 +88,10 @@ class InMemory:
     def rows(self) -> list[Row]:
         return []
 
-    def begin(self, state: TrainState) -> list[Row]:
+    def position(self, state: TrainState) -> str | None:
+        return None
+
+    def begin(self, state: TrainState, position: Position) -> list[Row]:
         return []
 
     def on_the_way(self, state: TrainState) -> None:
@@ -96,6 +112,7 @@ class InFolder:
         self._stop, self._stack = StopRequest(), contextlib.ExitStack()
         self._reports: list[Report] = []
         self._saved = time.monotonic()
+        self._position: Position = lambda: None
 
     def __enter__(self) -> None:
         # Signals are noted only around epochs: before them there is nothing to save.
@@ -119,7 +136,11 @@ class InFolder:
     def rows(self) -> list[Row]:
         return self._run.rows()
 
-    def begin(self, state: TrainState) -> list[Row]:
+    def position(self, state: TrainState) -> str | None:
+        return self._run.checkpoints.position(int(state.step))
+
+    def begin(self, state: TrainState, position: Position) -> list[Row]:
+        self._position = position
         self._run.write_config(self._config)
         # Rows of epochs after this state are dropped: those epochs will be run again.
         rows = tables.keep(self._run.path, int(state.step))
@@ -145,7 +166,8 @@ class InFolder:
 
     def _save(self, state: TrainState, bits_per_dim: float | None) -> None:
         step, items = int(state.step), to_items(state)
-        self._run.save(step, items, bits_per_dim, self._config)
+        position = self._position()
+        self._run.save(step, items, bits_per_dim, self._config, position)
         self._saved = time.monotonic()
 
 

@@ -11,8 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from pixelcnn_jax.config import Config
-from pixelcnn_jax.data import TRAIN_SEED, VALIDATION_SEED, ImageSet, Lazy
-from pixelcnn_jax.errors import require
+from pixelcnn_jax.data import (
+    TRAIN_SEED,
+    VALIDATION_SEED,
+    BatchReader,
+    ImageSet,
+    Lazy,
+)
+from pixelcnn_jax.errors import UserError, require
 from pixelcnn_jax.likelihood import evaluate
 from pixelcnn_jax.models import build_model
 from pixelcnn_jax.models.base import PixelModel
@@ -21,6 +27,7 @@ from pixelcnn_jax.training.beginning import first_model
 from pixelcnn_jax.training.keeping import Keeper
 from pixelcnn_jax.training.microbatch import with_microbatch
 from pixelcnn_jax.training.reports import Console, Result
+from pixelcnn_jax.training.streamed import Stream
 from pixelcnn_jax.training.trainer import Trainer
 from pixelcnn_jax.training.update import TrainState
 from pixelcnn_jax.units import bits_per_dim
@@ -39,15 +46,19 @@ class Fit(NamedTuple):
 
 
 def learn(
-    config: Config, images: ImageSet, validation: ImageSet, keeper: Keeper
+    config: Config,
+    source: ImageSet | BatchReader,
+    validation: ImageSet,
+    keeper: Keeper,
 ) -> Fit:
-    """Train on these images from where the keeper stands.
+    """Train on these images or batches from where the keeper stands.
 
     Raises:
         UserError: the images are not what the model takes, or the likelihood does not
             stay finite.
     """
     model = build_model(config.model, config.seed)
+    images = source if isinstance(source, ImageSet) else source.peek()
     images = suited(model, images, "training")
     validation = suited(model, validation, "validation")
     require(
@@ -58,10 +69,13 @@ def learn(
     config = keeper.settled(
         config, lambda config: with_microbatch(config, model, images)
     )
-    trainer = Trainer(model, config.training, images, seed=config.seed)
+    stream = None
+    if isinstance(source, BatchReader):
+        stream = _stream(config, model, source)
+    trainer = Trainer(model, config.training, images, seed=config.seed, stream=stream)
     # The first state tells a checkpoint's structure and shapes.
     state = keeper.restore(trainer.init(), model)
-    console = Console(config.training.epochs, len(images))
+    console = Console(config.training.epochs, trainer.num_images)
     done = int(state.step) // trainer.batches
     if done >= config.training.epochs:
         console.say(
@@ -71,11 +85,13 @@ def learn(
         return Fit(trainer.model(state), keeper.rows())
     if int(state.step) > 0:
         console.say(f"going on with {config.workdir} from step {int(state.step)}")
+        if isinstance(source, BatchReader):
+            _go_on(source, keeper.position(state))
     else:
         # Only if a run begins: weights that have learnt are not to be scaled anew.
         state = trainer.init(first_model(model, config, images))
     with keeper, contextlib.closing(console):
-        rows = keeper.begin(state)
+        rows = keeper.begin(state, trainer.position)
         for epoch in range(done, config.training.epochs):
             began = time.monotonic()
             state = _epoch(trainer, state, epoch, keeper, console)
@@ -86,6 +102,29 @@ def learn(
             rows.append(result.row)
             keeper.obey(f"saved after epoch {epoch + 1}")
     return Fit(trainer.model(state), rows)
+
+
+def _stream(config: Config, model: PixelModel, reader: BatchReader) -> Stream:
+    number = config.training.batches_per_epoch
+    if number is None:
+        raise UserError(
+            "training.batches_per_epoch must be given for a source of batches that does"
+            " not tell its length, got none; pass how many batches are an epoch"
+        )
+
+    def suit(batch: ImageSet) -> ImageSet:
+        return suited(model, batch, "training")
+
+    return Stream(reader, number, suit)
+
+
+def _go_on(reader: BatchReader, position: str | None) -> None:
+    if position is None:
+        raise UserError(
+            "a run goes on only if its source of batches tells its position"
+            " (get_state), and none was kept; begin in another workdir"
+        )
+    reader.go_to(position)
 
 
 def _epoch(
@@ -145,7 +184,8 @@ def _judge(
         round(_train_bits(trainer, state, trainer.batches), tables.DIGITS),
         round(bits, tables.DIGITS) if len(validation) else None,
     )
-    return Result(row, seconds, len(images) / seconds, model, config.seed)
+    speed = trainer.num_images / seconds
+    return Result(row, seconds, speed, model, config.seed)
 
 
 def _require_finite(state: TrainState) -> None:

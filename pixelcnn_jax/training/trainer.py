@@ -16,6 +16,7 @@ from pixelcnn_jax.training.feed import Feed, Order, choose_feed
 from pixelcnn_jax.training.optimizer import make_optimizer
 from pixelcnn_jax.training.randomness import Randomness
 from pixelcnn_jax.training.shares import share_out
+from pixelcnn_jax.training.streamed import Stream, Streamed
 from pixelcnn_jax.training.update import TrainState, Updates
 
 
@@ -32,6 +33,7 @@ class Trainer:
         seed: of the images' order, dropout, binarisation and mutation.
         devices: what to spread each batch over; None: all devices.
         feed: how the images come to the devices; None: as they fit.
+        stream: batches to learn, of which ``images`` are the first.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class Trainer:
         seed: int = 0,
         devices: Sequence[object] | None = None,
         feed: type[Feed] | None = None,
+        stream: Stream | None = None,
     ):
         self.graph, self._params = to_params(model)
         self.config = config
@@ -51,9 +54,14 @@ class Trainer:
         if devices is None and jax.device_count() == 1:
             warn_of_idle_cores(jax.default_backend())
         shares = share_out(config, images.images.shape[1:], devices or jax.devices())
-        order = Order(seed, self.num_images, config.batch_size, shares.width)
-        self.batches = order.batches
-        self._feed = (feed or choose_feed(images, shares))(images, shares, order)
+        if stream is None:
+            order = Order(seed, self.num_images, config.batch_size, shares.width)
+            self.batches = order.batches
+            self._feed = (feed or choose_feed(images, shares))(images, shares, order)
+        else:
+            self.batches = stream.batches
+            self.num_images = stream.batches * config.batch_size
+            self._feed = Streamed(stream, shares, config.batch_size)
         self._everywhere = replicated(shares.mesh)
         self._optimizer = make_optimizer(config, config.epochs * self.batches)
         self._updates = Updates(
@@ -98,6 +106,10 @@ class Trainer:
         # On every device; nothing moves if it is there.
         state = jax.device_put(state, self._everywhere)
         return self._updates(state, batches), batches.number
+
+    def position(self) -> str | None:
+        """Where the source of batches stands; None if there is none."""
+        return self._feed.position if isinstance(self._feed, Streamed) else None
 
     def seen(self, batches: int) -> int:
         """How many images the first batches of an epoch hold."""

@@ -1,0 +1,211 @@
+"""Batches from elsewhere train as images in memory do, and go on where they stood."""
+
+import dataclasses
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import pixelcnn_jax as pj
+from pixelcnn_jax import data
+from pixelcnn_jax.config import TrainingConfig
+from pixelcnn_jax.data import BatchReader
+from pixelcnn_jax.runs import Run
+from pixelcnn_jax.training import keeping, streamed
+from tests.conftest import (
+    assert_same_weights,
+    random_images,
+    slowly,
+    tiny_model,
+    with_training,
+)
+
+CONFIG = pj.Config(
+    model=pj.PixelCNNConfig.tiny(num_classes=3, dropout=0.2),
+    training=TrainingConfig(batch_size=8, epochs=2),
+)
+IMAGES = random_images(tiny_model(), 32).astype(np.uint8)
+LABELS = np.arange(32) % 3
+
+
+class Batches:
+    """A source whose whole position is one number.
+
+    Args:
+        order: int ``[batches, B]``, which images are in each batch.
+        dies_at: the batch at which reading fails.
+    """
+
+    def __init__(self, order: np.ndarray, dies_at: int | None = None):
+        self.order, self.dies_at = order, dies_at
+
+    def __len__(self) -> int:
+        return len(self.order) // 2  # two epochs
+
+    def __iter__(self) -> "Cursor":
+        return Cursor(self)
+
+
+class Cursor:
+    def __init__(self, source: Batches):
+        self.source, self.at = source, 0
+
+    def __next__(self) -> dict[str, np.ndarray]:
+        if self.at == self.source.dies_at:
+            raise ConnectionError
+        if self.at == len(self.source.order):
+            raise StopIteration
+        rows = self.source.order[self.at]
+        self.at += 1
+        return {"images": IMAGES[rows], "labels": LABELS[rows]}
+
+    def get_state(self) -> bytes:
+        return str(self.at).encode()
+
+    def set_state(self, state: bytes) -> None:
+        self.at = int(state)
+
+
+ORDER = np.concatenate([data.batch_order(0, epoch, 32, 8) for epoch in range(2)])
+
+
+@pytest.mark.slow
+def test_batches_train_as_the_same_images_in_memory():
+    config = dataclasses.replace(CONFIG, model=pj.PixelCNNConfig.tiny(num_classes=3))
+    expected = pj.fit(
+        config, IMAGES, IMAGES[:8], labels=LABELS, validation_labels=LABELS[:8]
+    )
+    found = pj.fit(config, Batches(ORDER), IMAGES[:8], validation_labels=LABELS[:8])
+    assert found.history == expected.history
+    assert_same_weights(found.model, expected.model)
+
+
+def grain_batches(dies_at: int | None) -> pj.BatchSource:
+    grain = pytest.importorskip("grain")
+    count = itertools.count()
+
+    def read(row: int) -> dict[str, np.ndarray]:
+        if dies_at is not None and next(count) == 8 * dies_at:
+            raise ConnectionError
+        return {"images": IMAGES[row], "labels": LABELS[row]}
+
+    rows = grain.MapDataset.range(32).seed(0).shuffle().repeat().map(read).batch(8)
+    return rows.to_iter_dataset(grain.ReadOptions(num_threads=0))
+
+
+def grain_loader(dies_at: int | None) -> pj.BatchSource:
+    grain = pytest.importorskip("grain")
+
+    class Rows:
+        def __repr__(self) -> str:  # by which Grain knows the source again
+            return "rows"
+
+        def __len__(self) -> int:
+            return 32
+
+        def __getitem__(self, row: int) -> dict[str, np.ndarray]:
+            return {"images": IMAGES[row], "labels": LABELS[row]}
+
+    class Dying(grain.transforms.Map):
+        count = itertools.count()
+
+        def map(self, element):
+            if dies_at is not None and next(self.count) == 8 * dies_at:
+                raise ConnectionError
+            return element
+
+    sampler = grain.samplers.IndexSampler(32, shuffle=True, seed=1)
+    return grain.DataLoader(
+        data_source=Rows(),
+        sampler=sampler,
+        operations=[Dying(), grain.transforms.Batch(8, drop_remainder=True)],
+        read_options=grain.ReadOptions(num_threads=0),
+    )
+
+
+SOURCES = {
+    "python": lambda dies_at: Batches(ORDER, dies_at),
+    "grain": grain_batches,
+    "loader": grain_loader,
+}
+
+
+@pytest.mark.parametrize("kind", ["python", *slowly("grain", "loader")])
+def test_a_run_on_batches_goes_on_exactly(kind: str, tmp_path: Path, monkeypatch):
+    """Died in the middle of its second epoch, after checkpoints on the way."""
+    make = SOURCES[kind]
+    config = with_training(CONFIG, batches_per_epoch=4)
+    monkeypatch.setattr(streamed, "SENT_BYTES", 1)  # batch by batch
+    monkeypatch.setattr(keeping, "CHECKPOINT_SECONDS", -1.0)
+    whole = pj.fit(config, make(None), workdir=tmp_path / "whole")
+    with pytest.raises(Exception):  # noqa: B017  # Grain wraps what it met
+        pj.fit(config, make(7), workdir=tmp_path / "apart")
+    assert 0 < Run(tmp_path / "apart").checkpoints.steps()[-1] < 8
+    apart = pj.fit(config, make(None), workdir=tmp_path / "apart")
+    assert apart.history == whole.history
+    assert_same_weights(apart.model, whole.model)
+    found = Run(tmp_path / "apart").config()
+    assert found.data.source == "batches" and found.training.batches_per_epoch == 4
+
+
+def test_a_source_that_ends_is_begun_anew():
+    reader = BatchReader(Batches(ORDER[:3]))
+    first = reader.peek()
+    seen = [reader.next() for _ in range(7)]
+    assert seen[0] is first
+    for place, batch in enumerate(seen):
+        assert (batch.images == IMAGES[ORDER[place % 3]]).all()
+    position = reader.position()
+    following = [reader.next().images for _ in range(4)]
+    other = BatchReader(Batches(ORDER[:3]))
+    assert position is not None
+    other.go_to(position)
+    again = [other.next().images for _ in range(4)]
+    assert (np.stack(again) == np.stack(following)).all()
+
+
+def test_a_position_of_another_source_is_refused():
+    reader = BatchReader(Batches(ORDER))
+    with pytest.raises(pj.UserError, match="go where the run stood, .* int"):
+        reader.go_to('{"state": "here"}')
+
+
+def test_images_alone_are_batches_too():
+    batch = BatchReader([IMAGES[:8]]).next()  # type: ignore[arg-type]
+    assert (batch.images == IMAGES[:8]).all() and batch.labels is None
+
+
+class Stateless:
+    def __iter__(self):
+        return iter([{"images": IMAGES[:8], "labels": LABELS[:8]}] * 4)
+
+
+class Odd(Stateless):
+    def __iter__(self):
+        sizes = (8, 5)
+        return iter([{"images": IMAGES[:n], "labels": LABELS[:n]} for n in sizes])
+
+
+@pytest.mark.parametrize(
+    ("source", "options", "number", "message"),
+    [
+        (Stateless(), {"workdir": "x"}, 4, "must have get_state and set_state to be"),
+        (Stateless(), {}, None, "batches_per_epoch must be given for a source"),
+        (Stateless(), {"labels": LABELS}, 4, "labels must be among the batches"),
+        (Odd(), {}, 2, "must hold training.batch_size images, 8, got 5"),
+        ([], {}, 2, "must give some each time, got none"),
+        ([{"image": IMAGES}], {}, 2, "mapping of images, labels, .* got image; map"),
+        (7, {}, 2, "an ImageSet or a source of batches, got int"),
+        (IMAGES, {"labels": LABELS}, 2, "is for fit on a source of batches, got 2"),
+    ],
+)
+def test_what_is_no_source_of_batches_is_refused(
+    source, options, number, message, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    config = with_training(CONFIG, batches_per_epoch=number)
+    with pytest.raises(pj.UserError, match=message) as refusal:
+        pj.fit(config, source, **options)
+    assert "\n" not in str(refusal.value)
+    assert not list(tmp_path.iterdir())

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 __version__ = "0.2.0"
 
 if TYPE_CHECKING:
+    from pixelcnn_jax.anomaly import AnomalyScores, anomaly_scores, auroc
     from pixelcnn_jax.completion import complete
     from pixelcnn_jax.compression import compress, decompress
     from pixelcnn_jax.config import (
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from pixelcnn_jax.training import Fit, fit, train
 
 __all__ = [
+    "AnomalyScores",
     "BatchIterator",
     "BatchSource",
     "Config",
@@ -62,6 +64,8 @@ __all__ = [
     "Sampler",
     "Stepper",
     "UserError",
+    "anomaly_scores",
+    "auroc",
     "bits_per_dim",
     "build_model",
     "class_log_posterior",
@@ -83,6 +87,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "anomaly": ["AnomalyScores", "anomaly_scores", "auroc"],
     "completion": ["complete"],
     "compression": ["compress", "decompress"],
     "config": [

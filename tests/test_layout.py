@@ -39,6 +39,7 @@ ALLOWED = {
     "walk": {"walkers", "order", "layers", "errors"},
     "likelihood": {"models", "arguments", "devices", "units", "errors"},
     "posterior": {"likelihood", "arguments", "models", "errors"},
+    "anomaly": {"posterior", "likelihood", "models", "errors"},
     "drawing": {
         "walk",
         "walkers",
@@ -86,6 +87,7 @@ ALLOWED = {
         "errors",
     },
     "commands": {
+        "anomaly",
         "machine",
         "completion",
         "compression",

@@ -6,10 +6,12 @@ from typing import Literal
 
 import numpy as np
 
-from pixelcnn_jax import data
+from pixelcnn_jax.anomaly import require_same_images
+from pixelcnn_jax.commands.anomalies import Comparison
 from pixelcnn_jax.commands.flags import Command, flags_of, parse
+from pixelcnn_jax.commands.image_sets import another_set, read_set
 from pixelcnn_jax.commands.score_files import write_scores
-from pixelcnn_jax.config import IMAGES, DataConfig, ModelConfig
+from pixelcnn_jax.config import IMAGES, DataConfig
 from pixelcnn_jax.errors import UserError, require
 from pixelcnn_jax.likelihood import (
     Evaluation,
@@ -46,6 +48,13 @@ class Settings:
     least likely images, and the mean bits of each pixel."""
     batch_size: int = 128
     """Images evaluated at a time: bounds memory, changes no figure."""
+    background: str | None = None
+    """A run on the same images with training.mutation, for the likelihood ratio of each
+    image to it: what an image has beyond what all images have in common."""
+    outliers: str | None = None
+    """Another image set, as data: how well do its test images stand out?"""
+    outliers_dir: str | None = None
+    """Where the outliers are, as data_dir."""
 
 
 FLAGS = flags_of(field.name for field in dataclasses.fields(Settings)) | {
@@ -68,13 +77,17 @@ def run(args: list[str], program: str) -> None:
     config = found.config()
     named = _data_config(settings, config.data)
     model = found.load(settings.checkpoint)
-    images, weights = _images(settings, named, config.model)
+    images, weights = read_set(
+        named, config.model, settings.split, whole=settings.data is not None
+    )
     step = found.checkpoints.choose(settings.checkpoint)
     print(
         f"{named.path or named.source} {settings.split}: {len(images)} images,"
         f" {found.path} at step {step}"
     )
     levels, labels = images.images, images.labels
+    # Read before any work, so that what is wrong with it is said at once.
+    comparison = _comparison(settings, named, model)
     classes = images.for_model(config.model).labels
     given = evaluate(model, levels, classes, settings.batch_size)
     _print(given, "" if classes is None else "given the class")
@@ -87,9 +100,19 @@ def run(args: list[str], program: str) -> None:
         print(f"  {right:.4f} of the classes are the likeliest given the image")
     if labels is not None:
         _print_classes(given, labels)
+    compared = comparison.report(model, levels, settings.batch_size)
     if folder is not None:
         pixels = evaluate_pixels(model, levels, classes, settings.batch_size)
-        write_scores(folder, levels, model.config.levels, given, pixels, labels, joint)
+        write_scores(
+            folder,
+            levels,
+            model.config.levels,
+            given,
+            pixels,
+            labels,
+            joint,
+            compared,
+        )
         print(f"scores and pictures are in {folder}")
 
 
@@ -115,37 +138,27 @@ def _data_config(settings: Settings, named: DataConfig) -> DataConfig:
         return named
     # Another set may be too small to hold out as many images as the run's own.
     held_out = named.validation_images if settings.split == "validation" else 0
-    if "/" in settings.data or settings.data.endswith((".npy", ".npz")):
-        return dataclasses.replace(
-            named, source=IMAGES, path=settings.data, validation_images=held_out
+    return another_set(named, settings.data, named.data_dir, held_out)
+
+
+def _comparison(settings: Settings, named: DataConfig, model: PixelModel) -> Comparison:
+    """The background model and the outliers that the flags name."""
+    background = outliers = None
+    if settings.background is not None:
+        background = Run.named(settings.background).load(settings.checkpoint)
+        require_same_images(model, background)
+    if settings.outliers is None:
+        require(
+            settings.outliers_dir is None,
+            f"outliers_dir needs outliers, got {settings.outliers_dir} only; add"
+            " outliers",
         )
-    return dataclasses.replace(
-        named,
-        source=settings.data,
-        validation_images=held_out,
-        path=None,
-        fit="resize",
-        values="auto",
-    )
-
-
-def _images(
-    settings: Settings, named: DataConfig, model: ModelConfig
-) -> tuple[data.ImageSet, np.ndarray | None]:
-    """The images to score, as levels, and how often each class is met in training."""
-    own = data.open_own(named) if named.source == IMAGES else None
-    if own is not None and own.split is None and settings.data is not None:
-        whole = data.own_set(own, named, model)
-        return whole, _class_weights(whole.labels, model.num_classes)
-    splits = data.load(named, model)
-    parts = {
-        "train": (splits.train, data.TRAIN_SEED),
-        "validation": (splits.validation, data.VALIDATION_SEED),
-        "test": (splits.test, data.TEST_SEED),
-    }
-    images, seed = parts[settings.split]
-    levels = dataclasses.replace(images, images=images.levels(seed), brightness=False)
-    return levels, _class_weights(splits.train.labels, model.num_classes)
+    else:
+        other = another_set(named, settings.outliers, settings.outliers_dir)
+        # Whatever they show: what does not belong has no class of the model's.
+        unlabelled = dataclasses.replace(model.config, num_classes=0)
+        outliers = read_set(other, unlabelled, "test", whole=True)[0].images
+    return Comparison(background, outliers)
 
 
 def _joint(
@@ -159,12 +172,6 @@ def _joint(
     with np.errstate(divide="ignore"):  # a class that training never saw
         log_weights = np.log(np.asarray(weights))
     return evaluate_classes(model, levels, batch_size) + log_weights
-
-
-def _class_weights(labels: np.ndarray | None, classes: int) -> np.ndarray | None:
-    if labels is None or classes == 0:
-        return None
-    return data.class_frequencies(labels, classes)
 
 
 def _print(found: Evaluation, condition: str = "") -> None:

@@ -2,6 +2,7 @@
 
 import io
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ def write_scores(
     pixels: np.ndarray,
     labels: np.ndarray | None,
     joint: np.ndarray | None,
+    others: Mapping[str, np.ndarray],
 ) -> None:
     """Write ``scores.npz`` and three pictures.
 
@@ -35,11 +37,12 @@ def write_scores(
         labels: the classes ``[N]``, if they have some.
         joint: log-probabilities of each image with each class ``[N, K]``, for a model
             with classes.
+        others: more scores, by name.
 
     Raises:
         UserError: a file can't be written.
     """
-    scores = {"nats": found.nats, "pixel_nats": pixels}
+    scores = {"nats": found.nats, "pixel_nats": pixels, **others}
     if labels is not None:
         scores["labels"] = labels
     if joint is not None:

@@ -3,16 +3,18 @@
 import math
 import os
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, TypeGuard
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from pixelcnn_jax.errors import UserError, require
+from pixelcnn_jax.errors import require
 
 Scalar: TypeAlias = float | jax.Array
+
+Array: TypeAlias = jax.Array | np.ndarray
 
 MAX_IMAGES = 2**31 - 1
 """Images are counted in 32 bits, as keys fold them in."""
@@ -99,44 +101,103 @@ def require_key(key: jax.Array) -> jax.Array:
     return key
 
 
-def checked_labels(
-    labels: jax.Array | np.ndarray | None, count: int, classes: int
-) -> jax.Array | None:
-    """The labels as int32 ``[count]``; None for a model without classes.
+def require_labels(labels: Array | None, count: int, classes: int) -> None:
+    """Raise unless these are the classes of so many images.
 
     Inside ``jit`` their range is not checked.
-
-    Raises:
-        UserError: they are not what a model of so many classes takes.
     """
-    if classes == 0:
-        require(
-            labels is None,
-            "labels must be left out for a model without classes, got some",
-        )
-        return None
-    if labels is None:
-        raise UserError(
-            f"labels must be given for a model of {classes} classes: integers"
-            f" [{count}], got none"
-        )
+    if not _expected(labels, "labels", classes, "classes", f"integers [{count}]"):
+        return
     require(
-        hasattr(labels, "dtype"),
-        f"labels must be an array, got {type(labels).__name__}; pass it to np.asarray",
-    )
-    is_integer = bool(jnp.issubdtype(labels.dtype, jnp.integer))
-    require(
-        labels.shape == (count,) and is_integer,
+        labels.shape == (count,) and _are_integers(labels),
         f"labels must be integers [{count}], one for each image, got"
         f" {labels.dtype} {list(labels.shape)}",
     )
     require_range("labels", labels, classes)
-    return jnp.asarray(labels, jnp.int32)
 
 
-def require_range(
-    what: str, values: jax.Array | np.ndarray, end: int, cure: str = ""
+def require_condition(condition: Array | None, count: int, features: int) -> None:
+    """Raise unless these are the vectors of so many images."""
+    shape, what = f"[{count}, {features}]", "condition_features"
+    if not _expected(condition, "condition", features, what, f"floats {shape}"):
+        return
+    require(
+        condition.shape == (count, features) and _are_numbers(condition),
+        f"condition must be floats {shape}, a vector for each image, got"
+        f" {condition.dtype} {list(condition.shape)}",
+    )
+    _require_finite("condition", condition)
+
+
+def require_condition_map(
+    found: Array | None, count: int, channels: int, levels: int, size: tuple[int, int]
 ) -> None:
+    """Raise unless these are the maps of so many images of this height and width.
+
+    Args:
+        levels: that their values can take; 0: they are floats.
+    """
+    kind = "integers" if levels else "floats"
+    shape, name = f"{kind} [{count}, h, w, {channels}]", "condition_map"
+    if not _expected(found, name, channels, "condition_channels", shape):
+        return
+    require(
+        found.ndim == 4
+        and (found.shape[0], found.shape[3]) == (count, channels)
+        and (_are_integers(found) if levels else _are_numbers(found)),
+        f"{name} must be {shape}, a map for each image, got {found.dtype}"
+        f" {list(found.shape)}",
+    )
+    height, width = found.shape[1:3]
+    require(
+        height > 0 and width > 0 and size[0] % height == 0 and size[1] % width == 0,
+        f"the height and the width of {name} must divide those of the images,"
+        f" {size[0]} by {size[1]}, got {height} by {width}; repeat or average its"
+        " cells",
+    )
+    if levels:
+        require_range(name, found, levels)
+    else:
+        _require_finite(name, found)
+
+
+def _expected(
+    value: Array | None, name: str, size: int, what: str, shape: str
+) -> TypeGuard[Array]:
+    """Whether there is something to check."""
+    require(
+        value is not None or size == 0,
+        f"{name} must be given for a model of {size} {what}: {shape}, got none",
+    )
+    require(
+        value is None or size > 0,
+        f"{name} must be left out for a model without {what}, got some",
+    )
+    require(
+        value is None or hasattr(value, "dtype"),
+        f"{name} must be an array, got {type(value).__name__}; pass it to np.asarray",
+    )
+    return value is not None
+
+
+def _are_integers(values: Array) -> bool:
+    return bool(jnp.issubdtype(values.dtype, jnp.integer))
+
+
+def _are_numbers(values: Array) -> bool:
+    return _are_integers(values) or bool(jnp.issubdtype(values.dtype, jnp.floating))
+
+
+def _require_finite(name: str, values: Array) -> None:
+    if isinstance(values, Tracer):
+        return
+    require(
+        bool(np.isfinite(np.asarray(values, np.float32)).all()),
+        f"{name} must be finite numbers, got some that are not; leave those images out",
+    )
+
+
+def require_range(what: str, values: Array, end: int, cure: str = "") -> None:
     """Raise unless all values lie in ``[0, end)``; inside ``jit`` any do."""
     if isinstance(values, Tracer) or values.size == 0:
         return

@@ -1,5 +1,6 @@
 """Completion: images of which some pixels are known, and the rest is drawn."""
 
+from functools import partial
 from typing import Literal, TypedDict, Unpack, overload
 
 import jax
@@ -11,6 +12,7 @@ from pixelcnn_jax.arguments import MAX_IMAGES, Scalar, require_count
 from pixelcnn_jax.drawing import Given, Method, Way
 from pixelcnn_jax.errors import require
 from pixelcnn_jax.jobs import Drawer
+from pixelcnn_jax.layers import Conditions
 from pixelcnn_jax.models.base import PixelModel, require_model
 
 Array = jax.Array | np.ndarray
@@ -22,6 +24,8 @@ class Options(TypedDict, total=False):
     num_completions: int
     temperature: Scalar
     labels: Array | None
+    condition: Array | None
+    condition_map: Array | None
     method: Method
     batch_size: int | None
 
@@ -59,6 +63,8 @@ def complete(
     num_completions: int = 1,
     temperature: Scalar = 1.0,
     labels: Array | None = None,
+    condition: Array | None = None,
+    condition_map: Array | None = None,
     method: Method = "auto",
     batch_size: int | None = None,
     with_log_prob: bool = False,
@@ -81,7 +87,7 @@ def complete(
         known: bool ``[B, H, W]``, or ``[H, W]`` for all images.
         num_completions: N, of each image.
         temperature, method: see `sample`.
-        labels: int ``[B]``, the class of each image; for a model with classes.
+        labels, condition, condition_map: of each image; see `sample`.
         batch_size: completions drawn at a time, which bounds memory; None: all.
         with_log_prob: return the log-probability of each pixel as well, known ones
             included.
@@ -108,9 +114,10 @@ def complete(
         f"num_completions times the images must be below 2**31, got {total}; pass fewer"
         " images",
     )
-    classes = model.check_labels(labels, num_images)
+    conditions = Conditions(labels, condition, condition_map)
+    model.check_conditions(conditions, known.shape)
     given = Given(
-        None if classes is None else _repeated(classes, num_completions),
+        jax.tree.map(partial(_repeated, times=num_completions), conditions),
         _repeated(shown, num_completions),
         _repeated(known, num_completions),
     )
@@ -154,11 +161,12 @@ def _blank_unknown(images: Array, known: Array) -> Array:
 
 
 def _repeated(given: Array, times: int) -> jax.Array:
-    """Each image's part several times in a row, int32 or bool ``[B * times, ...]``."""
+    """Each image's part several times in a row, ``[B * times, ...]``."""
     # NumPy compiles nothing: JAX would, for every shape.
     over = jnp if isinstance(given, Tracer) else np
     repeated = over.repeat(given, times, axis=0)
-    return jnp.asarray(repeated, None if given.dtype == bool else jnp.int32)
+    is_integer = jnp.issubdtype(given.dtype, jnp.integer)
+    return jnp.asarray(repeated, jnp.int32 if is_integer else None)
 
 
 def _known_rows(known: Array) -> int:

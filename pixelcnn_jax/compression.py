@@ -28,6 +28,7 @@ from pixelcnn_jax.container import (
     fingerprint,
 )
 from pixelcnn_jax.errors import UserError, require
+from pixelcnn_jax.layers import Conditions
 from pixelcnn_jax.memory import require_memory
 from pixelcnn_jax.models.base import PixelModel, require_model
 from pixelcnn_jax.stepper import Stepper, StepperState
@@ -38,7 +39,14 @@ LANES = 256
 """Images that are coded side by side."""
 
 
-def compress(model: PixelModel, images: Array, labels: Array | None = None) -> bytes:
+def compress(
+    model: PixelModel,
+    images: Array,
+    labels: Array | None = None,
+    *,
+    condition: Array | None = None,
+    condition_map: Array | None = None,
+) -> bytes:
     """Images as bytes, in about as many bits as their negative log-likelihood has.
 
     Not for use inside ``jit``: the coder runs on the host. It steps through all
@@ -49,6 +57,8 @@ def compress(model: PixelModel, images: Array, labels: Array | None = None) -> b
         images: integers ``[N, H, W, C]`` in ``[0, levels)``, N >= 1, of any size.
         labels: int ``[N]``, the classes; for a model with classes. They are kept in the
             file.
+        condition, condition_map: of each image, for a model that has them; see
+            `sample`. They are *not* in the file: `decompress` must be given the same.
 
     Raises:
         UserError: there is no image, see `log_prob`, or the package ``constriction`` is
@@ -60,8 +70,9 @@ def compress(model: PixelModel, images: Array, labels: Array | None = None) -> b
     images = np.asarray(images)
     model.check_images(images)
     require(images.size > 0, "images to compress must be at least 1, got 0")
-    model.check_labels(labels, len(images))
     classes = None if labels is None else np.asarray(labels, np.int32)
+    given = Conditions(labels, condition, condition_map)
+    model.check_conditions(given, images.shape)
     # A queue, not a stack such as ANS: values must come out in the order they go in, as
     # each law depends on all earlier values.
     encoder = coder.stream.queue.RangeEncoder()
@@ -76,29 +87,43 @@ def compress(model: PixelModel, images: Array, labels: Array | None = None) -> b
         encoder.encode(values_B, law, probs_BV)
         return values_B
 
-    _code(model, images.shape, classes, encode)
+    _code(model, images.shape, given, encode)
     shape = tuple(map(int, images.shape))
     words = encoder.get_compressed()
     marks = (*fingerprints(model), checksum(images))
     return Container(shape, environment(), *marks, words).to_bytes()
 
 
-def decompress(model: PixelModel, data: bytes) -> np.ndarray:
+def decompress(
+    model: PixelModel,
+    data: bytes,
+    *,
+    condition: Array | None = None,
+    condition_map: Array | None = None,
+) -> np.ndarray:
     """The images that `compress` was given, int32 ``[N, H, W, C]``.
 
     Args:
         model: the model that compressed them.
         data: what `compress` returned.
+        condition, condition_map: those that `compress` was given.
 
     Raises:
         UserError: the data are damaged, another model, machine, version or kind of
-            device wrote them, or the package ``constriction`` is missing.
+            device wrote them, the conditions are missing or others, or the
+            package ``constriction`` is missing.
     """
-    return decompress_with_labels(model, data)[0]
+    return decompress_with_labels(
+        model, data, condition=condition, condition_map=condition_map
+    )[0]
 
 
 def decompress_with_labels(
-    model: PixelModel, data: bytes
+    model: PixelModel,
+    data: bytes,
+    *,
+    condition: Array | None = None,
+    condition_map: Array | None = None,
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """`decompress`, and the labels int32 ``[N]``; None for a model without classes."""
     coder = _coder()
@@ -119,6 +144,8 @@ def decompress_with_labels(
     labels = np.zeros(count, np.int32) if classes else None
     if classes > 1:
         labels = decoder.decode(coder.stream.model.Uniform(classes), count)
+    given = Conditions(labels, condition, condition_map)
+    model.check_conditions(given, found.shape)
     values_NT = np.zeros((count, math.prod(found.shape[1:])), np.int32)
 
     def decode(part: slice, step: int, probs_BV: np.ndarray) -> np.ndarray:
@@ -126,9 +153,9 @@ def decompress_with_labels(
         return values_NT[part, step]
 
     rule = "the images must come out as they went in, and did not"
-    cure = "decompress where they were compressed"
+    cure = "decompress where they were compressed, with the same conditions"
     try:
-        _code(model, found.shape, labels, decode)
+        _code(model, found.shape, given, decode)
     except AssertionError as error:  # how the coder says that it has lost its way
         raise UserError(f"{rule} ({error}); {cure}") from error
     images = values_NT.reshape(found.shape)
@@ -141,7 +168,7 @@ Decide = Callable[[slice, int, np.ndarray], np.ndarray]
 
 
 def _code(
-    model: PixelModel, shape: Sequence[int], labels: np.ndarray | None, decide: Decide
+    model: PixelModel, shape: Sequence[int], given: Conditions, decide: Decide
 ) -> None:
     """Go through all values of all images; `LANES` of them side by side."""
     graph, params = nnx.split(model)
@@ -152,7 +179,12 @@ def _code(
     for start in range(0, count, lanes):
         part = slice(start, min(start + lanes, count))
         # The last lanes are filled up: there is one program.
-        own = None if labels is None else jnp.asarray(np.resize(labels[part], lanes))
+        own = jax.tree.map(
+            lambda x, part=part: jnp.asarray(
+                np.resize(np.asarray(x)[part], (lanes, *x.shape[1:]))
+            ),
+            given,
+        )
         begin = partial(_begin, graph, (lanes, height, width), params, own)
         advance = partial(_advance, graph, (lanes, height, width), params, own)
         probs_BV, state = begin()
@@ -172,10 +204,17 @@ def _stepper(
     graph: nnx.GraphDef[PixelModel],
     size: Size,
     params: nnx.State,
-    labels: jax.Array | None,
+    given: Conditions,
 ) -> Stepper:
     model = nnx.merge(graph, params)
-    return Stepper(model, size[0], labels=labels, size=size[1:])
+    return Stepper(
+        model,
+        size[0],
+        labels=given.labels,
+        condition=given.condition,
+        condition_map=given.condition_map,
+        size=size[1:],
+    )
 
 
 @partial(jax.jit, static_argnums=(0, 1))
@@ -183,10 +222,10 @@ def _begin(
     graph: nnx.GraphDef[PixelModel],
     size: Size,
     params: nnx.State,
-    labels: jax.Array | None,
+    given: Conditions,
 ) -> tuple[jax.Array, StepperState]:
     """Probabilities of the first value ``[B, V]``."""
-    stepper = _stepper(graph, size, params, labels)
+    stepper = _stepper(graph, size, params, given)
     log_probs_BV, state = stepper.next(stepper.begin())
     return jnp.exp(log_probs_BV), state
 
@@ -196,12 +235,12 @@ def _advance(
     graph: nnx.GraphDef[PixelModel],
     size: Size,
     params: nnx.State,
-    labels: jax.Array | None,
+    given: Conditions,
     state: StepperState,
     values_B: jax.Array,
 ) -> tuple[jax.Array, StepperState]:
     """Probabilities of the value after this one ``[B, V]``."""
-    stepper = _stepper(graph, size, params, labels)
+    stepper = _stepper(graph, size, params, given)
     log_probs_BV, state = stepper.next(stepper.push(state, values_B))
     return jnp.exp(log_probs_BV), state
 

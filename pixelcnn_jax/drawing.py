@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from pixelcnn_jax import keys
 from pixelcnn_jax.arguments import Scalar
 from pixelcnn_jax.errors import require
-from pixelcnn_jax.layers import Conditions, Front
+from pixelcnn_jax.layers import NO_CONDITIONS, Conditions, Front
 from pixelcnn_jax.models.base import PixelModel
 from pixelcnn_jax.order import Order
 from pixelcnn_jax.walk import Choose, walk
@@ -33,8 +33,7 @@ WAVEFRONT_IMAGES = 8
 class Given(NamedTuple):
     """What is given of each image; a pytree of arrays ``[B, ...]``."""
 
-    labels: jax.Array | None = None
-    """int32 ``[B]``, for a model with classes."""
+    conditions: Conditions = NO_CONDITIONS
     images: jax.Array | None = None
     """int32 ``[B, H, W, C]``, read where ``known``; None: nothing is known."""
     known: jax.Array | None = None
@@ -110,7 +109,7 @@ def draw_batch(
         order,
         len(keys_B),
         choose,
-        conditions=Conditions(given.labels),
+        conditions=given.conditions,
         record=model.distribution.step_log_prob if way.with_log_prob else None,
         above=above,
     )

@@ -5,17 +5,19 @@ from pathlib import Path
 import jax
 import jax.export
 import jax.numpy as jnp
-import numpy as np
 
 from pixelcnn_jax import keys
 from pixelcnn_jax.arguments import (
+    Array,
     Scalar,
-    checked_labels,
+    require_condition,
+    require_condition_map,
     require_key,
+    require_labels,
     require_path,
     require_temperature,
 )
-from pixelcnn_jax.errors import UserError
+from pixelcnn_jax.errors import UserError, require
 from pixelcnn_jax.files import LARGEST, read_bytes
 from pixelcnn_jax.sampler_file import Header, SamplerFile
 
@@ -35,14 +37,16 @@ class ExportedSampler:
         key: jax.Array,
         *,
         temperature: Scalar = 1.0,
-        labels: jax.Array | np.ndarray | None = None,
+        labels: Array | None = None,
+        condition: Array | None = None,
+        condition_map: Array | None = None,
     ) -> jax.Array:
         """Draw images: those that `sample` draws.
 
         Works inside ``jit`` too.
 
         Args:
-            key, temperature, labels: see `sample`.
+            key, temperature, labels, condition, condition_map: see `sample`.
 
         Returns:
             int32 ``[N, H, W, C]`` in ``[0, levels)``.
@@ -52,10 +56,25 @@ class ExportedSampler:
         """
         header = self.header
         require_temperature(temperature)
-        checked = checked_labels(labels, header.num_images, header.num_classes)
+        count, (*size, channels) = header.num_images, header.condition_map
+        require_labels(labels, count, header.num_classes)
+        require_condition(condition, count, header.condition_features)
+        require_condition_map(
+            condition_map, count, channels, header.condition_levels, (size[0], size[1])
+        )
+        _require_size(condition_map, size)
         data = jax.random.key_data(keys.as_threefry(require_key(key)))
-        classes = [] if checked is None else [checked]
-        return self._run(self._weights, data, jnp.float32(temperature), *classes)
+        map_type = jnp.int32 if header.condition_levels else jnp.float32
+        given = [
+            jnp.asarray(values, dtype)
+            for values, dtype in (
+                (labels, jnp.int32),
+                (condition, jnp.float32),
+                (condition_map, map_type),
+            )
+            if values is not None
+        ]
+        return self._run(self._weights, data, jnp.float32(temperature), *given)
 
 
 def load_sampler(path: str | Path) -> ExportedSampler:
@@ -79,6 +98,15 @@ def load_sampler(path: str | Path) -> ExportedSampler:
             f"path must be a file that can be read, got {path} ({error.strerror})"
         ) from error
     return ExportedSampler(SamplerFile.from_bytes(data))
+
+
+def _require_size(condition_map: Array | None, size: list[int]) -> None:
+    found = size if condition_map is None else list(condition_map.shape[1:3])
+    require(
+        found == size,
+        f"condition_map must be {size[0]} by {size[1]}, as was exported, got"
+        f" {found[0]} by {found[1]}; export the sampler for that size",
+    )
 
 
 def _deserialize(file: SamplerFile) -> jax.export.Exported:

@@ -9,10 +9,12 @@ from flax import nnx
 
 from pixelcnn_jax import __version__, keys
 from pixelcnn_jax.arguments import require_count, require_path, require_size
+from pixelcnn_jax.config import ModelConfig
 from pixelcnn_jax.drawing import Given, Method, Way, choose_method, require_method
 from pixelcnn_jax.errors import UserError
 from pixelcnn_jax.files import write_bytes
 from pixelcnn_jax.jobs import Graph, Job, run
+from pixelcnn_jax.layers import Conditions
 from pixelcnn_jax.models.base import PixelModel, require_model
 from pixelcnn_jax.sampler_file import Header, SamplerFile
 
@@ -27,6 +29,7 @@ def export_sampler(
     *,
     method: Method = "auto",
     size: tuple[int, int] | None = None,
+    map_size: tuple[int, int] | None = None,
 ) -> None:
     """Write a model's sampler as one XLA program for CPUs, NVIDIA GPUs and TPUs.
 
@@ -39,6 +42,8 @@ def export_sampler(
         path: the file; .pxs by custom.
         num_images: how many images each call draws.
         method, size: see `sample`.
+        map_size: height and width of the condition maps that it will be given; None:
+            those of the images.
 
     Raises:
         UserError: see `sample`; or the file can't be written, or the package
@@ -52,7 +57,11 @@ def export_sampler(
     require_size(size)
     require_method(method)
     choose_method(model, method, num_images)  # a wavefront may be impossible
-    program, weights = _program(model, num_images, Way(method, *size))
+    map_size = size if map_size is None else map_size
+    require_size(map_size)
+    example = _conditions(config, num_images, map_size)
+    model.check_conditions(example, (num_images, *size))
+    program, weights = _program(model, num_images, Way(method, *size), example)
     kind = type(model).__name__
     header = Header(
         num_images=int(num_images),
@@ -62,6 +71,9 @@ def export_sampler(
         levels=config.levels,
         num_classes=config.num_classes,
         environment=f"{kind}; pixelcnn_jax {__version__}, jax {jax.__version__}",
+        condition_features=config.condition_features,
+        condition_map=(*map(int, map_size), config.condition_channels),
+        condition_levels=config.condition_levels,
     )
     content = SamplerFile(header, program, weights).to_bytes()
     try:
@@ -72,12 +84,26 @@ def export_sampler(
         ) from error
 
 
+def _conditions(
+    config: ModelConfig, count: int, map_size: tuple[int, int]
+) -> Conditions:
+    """What so many images could be conditioned on."""
+    vector, channels = config.condition_features, config.condition_channels
+    map_type = np.int32 if config.condition_levels else jnp.float32
+    return Conditions(
+        np.zeros(count, np.int32) if config.num_classes else None,
+        np.zeros((count, vector), np.float32) if vector else None,
+        np.zeros((count, *map_size, channels), map_type) if channels else None,
+    )
+
+
 def _program(
-    model: PixelModel, num_images: int, way: Way
+    model: PixelModel, num_images: int, way: Way, example: Conditions
 ) -> tuple[bytes, list[np.ndarray]]:
     """The serialized sampler, and its first argument."""
     graph, params = nnx.split(model)
     weights, structure = jax.tree.flatten(params)
+    some_given, kinds = jax.tree.flatten(example)
     job = Job(num_images, 1, num_images, way)
 
     # Weights are arguments, not constants: XLA would fold constants at compilation,
@@ -87,12 +113,12 @@ def _program(
         weights: list[jax.Array],
         key_data: jax.Array,
         temperature: jax.Array,
-        *labels: jax.Array,
+        *given: jax.Array,
     ) -> jax.Array:
         key = jax.random.wrap_key_data(key_data, impl=keys.IMPLEMENTATION)
         params = jax.tree.unflatten(structure, weights)
-        given = Given(*labels)
-        drawn = run(Graph(graph), job, None, params, key, temperature, given, 0)
+        known = Given(jax.tree.unflatten(kinds, given))
+        drawn = run(Graph(graph), job, None, params, key, temperature, known, 0)
         return drawn.images
 
     shape = jax.ShapeDtypeStruct
@@ -101,8 +127,7 @@ def _program(
         shape((2,), jnp.uint32),
         shape((), jnp.float32),
     ]
-    if model.config.num_classes:
-        arguments.append(shape((num_images,), jnp.int32))
+    arguments += some_given
     try:
         exported = jax.export.export(draw, platforms=PLATFORMS)(*arguments)
         return bytes(exported.serialize()), [np.asarray(x) for x in weights]

@@ -15,6 +15,7 @@ from pixelcnn_jax import units
 from pixelcnn_jax.arguments import require_count, require_probabilities
 from pixelcnn_jax.devices import Placed, spread
 from pixelcnn_jax.errors import require
+from pixelcnn_jax.layers import Conditions
 from pixelcnn_jax.models.base import PixelModel, require_model
 
 Array = jax.Array | np.ndarray
@@ -32,9 +33,14 @@ class ImageRows(Protocol):
 
 
 def log_prob(
-    model: PixelModel, images: Array, labels: Array | None = None
+    model: PixelModel,
+    images: Array,
+    labels: Array | None = None,
+    *,
+    condition: Array | None = None,
+    condition_map: Array | None = None,
 ) -> jax.Array:
-    """Log-probability of each image under the model, given its class if it has classes.
+    """Log-probability of each image under the model, given its conditions if any.
 
     Works inside ``jit`` and under ``grad``, in the parameters of ``model``.
 
@@ -43,27 +49,33 @@ def log_prob(
         images: integers ``[B, H, W, C]`` in ``[0, levels)``; inside ``jit`` the range
             can't be checked.
         labels: int ``[B]``, the classes; for a model with classes, which needs them.
+        condition, condition_map: of each image, for a model that has them; see
+            `sample`.
 
     Returns:
         float32 ``[B]``, in nats.
 
     Raises:
         UserError: the images have another rank, number of channels, type or range, or
-            the labels do not fit.
+            the conditions do not fit.
     """
-    checked = _checked(model, images, labels)
-    graph, params = nnx.split(model)
-    return _log_prob(graph, params, jnp.asarray(images), checked)
+    given = Conditions(labels, condition, condition_map)
+    return _checked(_log_prob, model, images, given)
+
+
+LogProb = Callable[[nnx.GraphDef[PixelModel], object, Array, Conditions], jax.Array]
 
 
 def _checked(
-    model: PixelModel, images: Array, labels: Array | None
-) -> jax.Array | None:
-    """The labels, once all are known to be what the model takes."""
+    log_prob: LogProb, model: PixelModel, images: Array, given: Conditions
+) -> jax.Array:
+    """What `log_prob` says, of any function of images."""
     require_model(model)
     model.check_images(images)
     require(len(images) > 0, "images must be at least 1, got 0")
-    return model.check_labels(labels, len(images))
+    model.check_conditions(given, images.shape)
+    graph, params = nnx.split(model)
+    return log_prob(graph, params, *jax.tree.map(jnp.asarray, (images, given)))
 
 
 @partial(jax.jit, static_argnums=0)
@@ -71,37 +83,41 @@ def _log_prob(
     graph: nnx.GraphDef[PixelModel],
     params: nnx.State,
     images: jax.Array,
-    labels: jax.Array | None,
+    given: Conditions,
 ) -> jax.Array:
-    return image_log_prob(nnx.merge(graph, params), images, labels)
+    return image_log_prob(nnx.merge(graph, params), images, given)
 
 
 def image_log_prob(
     model: PixelModel,
     images: jax.Array,
-    labels: jax.Array | None,
+    given: Conditions,
     *,
     dropout_keys: jax.Array | None = None,
     reverse_mode: bool = False,
 ) -> jax.Array:
     """`log_prob` without its checks, and with options of `PixelModel.__call__`."""
-    outputs = model(
-        images, labels, dropout_keys=dropout_keys, reverse_mode=reverse_mode
+    outputs = model.given(
+        images, given, dropout_keys=dropout_keys, reverse_mode=reverse_mode
     )
     return model.distribution.log_prob(outputs, images).sum(axis=(1, 2))
 
 
 def pixel_log_prob(
-    model: PixelModel, images: Array, labels: Array | None = None
+    model: PixelModel,
+    images: Array,
+    labels: Array | None = None,
+    *,
+    condition: Array | None = None,
+    condition_map: Array | None = None,
 ) -> jax.Array:
     """Log-probability of each pixel given all before it, its channels together.
 
     float32 ``[B, H, W]``, in nats; they sum to `log_prob`. Arguments and errors as
     there.
     """
-    checked = _checked(model, images, labels)
-    graph, params = nnx.split(model)
-    return _pixel_log_prob(graph, params, jnp.asarray(images), checked)
+    given = Conditions(labels, condition, condition_map)
+    return _checked(_pixel_log_prob, model, images, given)
 
 
 @partial(jax.jit, static_argnums=0)
@@ -109,21 +125,28 @@ def _pixel_log_prob(
     graph: nnx.GraphDef[PixelModel],
     params: nnx.State,
     images: jax.Array,
-    labels: jax.Array | None,
+    given: Conditions,
 ) -> jax.Array:
     model = nnx.merge(graph, params)
-    return model.distribution.log_prob(model(images, labels), images)
+    return model.distribution.log_prob(model.given(images, given), images)
 
 
 def bits_per_dim(
-    model: PixelModel, images: Array, labels: Array | None = None
+    model: PixelModel,
+    images: Array,
+    labels: Array | None = None,
+    *,
+    condition: Array | None = None,
+    condition_map: Array | None = None,
 ) -> jax.Array:
     """Negative log-likelihood of each image in bits per dimension.
 
     That is ``-log_prob / (H * W * C * ln 2)``, float32 ``[B]``. Arguments and errors as
     for `log_prob`.
     """
-    nats = -log_prob(model, images, labels)
+    nats = -log_prob(
+        model, images, labels, condition=condition, condition_map=condition_map
+    )
     return units.bits_per_dim(nats, math.prod(images.shape[1:]))
 
 
@@ -164,6 +187,9 @@ def evaluate(
     images: ImageRows,
     labels: np.ndarray | None = None,
     batch_size: int = 128,
+    *,
+    condition: np.ndarray | None = None,
+    condition_map: np.ndarray | None = None,
 ) -> Evaluation:
     """The likelihood of every image, each counted once.
 
@@ -175,11 +201,13 @@ def evaluate(
         images: integers ``[N, H, W, C]`` in ``[0, levels)``, N >= 1.
         labels: int ``[N]``, the classes; for a model with classes, which needs them.
         batch_size: images per call.
+        condition, condition_map: of each image, for a model that has them.
 
     Raises:
         UserError: there is no image, or as for `log_prob`.
     """
-    parts = list(_in_batches(_log_prob, model, images, labels, batch_size))
+    given = Conditions(labels, condition, condition_map)
+    parts = list(_in_batches(_log_prob, model, images, given, batch_size))
     # float64, so that means over many images lose no digits.
     nats = -np.concatenate(parts).astype(np.float64)
     return Evaluation(nats, math.prod(images.shape[1:]))
@@ -190,23 +218,24 @@ def evaluate_pixels(
     images: ImageRows,
     labels: np.ndarray | None = None,
     batch_size: int = 128,
+    *,
+    condition: np.ndarray | None = None,
+    condition_map: np.ndarray | None = None,
 ) -> np.ndarray:
     """Negative log-likelihood of every pixel in nats, float32 ``[N, H, W]``.
 
     Arguments and errors as for `evaluate`.
     """
-    parts = _in_batches(_pixel_log_prob, model, images, labels, batch_size)
+    given = Conditions(labels, condition, condition_map)
+    parts = _in_batches(_pixel_log_prob, model, images, given, batch_size)
     return -np.concatenate(list(parts))
-
-
-LogProb = Callable[[nnx.GraphDef[PixelModel], object, Array, Array | None], jax.Array]
 
 
 def _in_batches(
     log_prob: LogProb,
     model: PixelModel,
     images: ImageRows,
-    labels: np.ndarray | None,
+    given: Conditions,
     batch_size: int,
 ) -> Iterator[np.ndarray]:
     """What `evaluate` says, of any function of images."""
@@ -219,7 +248,7 @@ def _in_batches(
     if isinstance(images, Array):
         images = np.asarray(images)
         model.check_images(images)  # once for all batches
-    model.check_labels(labels, len(images))
+    model.check_conditions(given, images.shape)
     graph, params = nnx.split(model)
     placed = Placed(params)
     batch_size = min(batch_size, len(images))
@@ -232,11 +261,13 @@ def _in_batches(
         if not isinstance(images, np.ndarray):
             model.check_images(taken)
         # Filled up by repeating images, since padding must hold valid levels too.
-        batch = np.resize(taken, (batch_size, *images.shape[1:]))
-        classes = None if labels is None else np.resize(labels[part], batch_size)
+        batch = jax.tree.map(
+            lambda x, count=batch_size: np.resize(x, (count, *x.shape[1:])),
+            (taken, jax.tree.map(lambda x, part=part: x[part], given)),
+        )
         if mesh is not None:
-            batch, classes = jax.device_put((batch, classes), spread(mesh))
-        found = np.asarray(log_prob(graph, placed.on(mesh), batch, classes))
+            batch = jax.device_put(batch, spread(mesh))
+        found = np.asarray(log_prob(graph, placed.on(mesh), *batch))
         yield found[: len(taken)]
 
 

@@ -10,6 +10,7 @@ from jax import lax
 
 from pixelcnn_jax.arguments import require_probabilities
 from pixelcnn_jax.errors import require
+from pixelcnn_jax.layers import Conditions
 from pixelcnn_jax.likelihood import ImageRows, evaluate, image_log_prob
 from pixelcnn_jax.models.base import PixelModel, require_model
 
@@ -17,7 +18,12 @@ Array = jax.Array | np.ndarray
 
 
 def class_log_posterior(
-    model: PixelModel, images: Array, prior: Array | None = None
+    model: PixelModel,
+    images: Array,
+    prior: Array | None = None,
+    *,
+    condition: Array | None = None,
+    condition_map: Array | None = None,
 ) -> jax.Array:
     """Log-probability of each class given the image.
 
@@ -29,6 +35,8 @@ def class_log_posterior(
         images: integers ``[B, H, W, C]`` in ``[0, levels)``.
         prior: the probability of each class, float ``[K]``, such as its frequency;
             None: all the same. Inside ``jit`` its values are not checked.
+        condition, condition_map: of each image, for a model that has them; see
+            `sample`.
 
     Returns:
         float32 ``[B, K]``, in nats; the exponentials of a row sum to one.
@@ -47,9 +55,13 @@ def class_log_posterior(
     if prior is None:
         prior = np.full(classes, 1 / classes, np.float32)
     require_probabilities("the prior", prior, classes)
+    any_class = np.zeros(len(images), np.int32)
+    given = Conditions(any_class, condition, condition_map)
+    model.check_conditions(given, images.shape)
     graph, params = nnx.split(model)
     log_prior = jnp.log(jnp.asarray(prior, jnp.float32))
-    return _posterior(graph, params, jnp.asarray(images), log_prior)
+    arrays = jax.tree.map(jnp.asarray, (images, given))
+    return _posterior(graph, params, *arrays, log_prior)
 
 
 @partial(jax.jit, static_argnums=0)
@@ -57,20 +69,27 @@ def _posterior(
     graph: nnx.GraphDef[PixelModel],
     params: nnx.State,
     images: jax.Array,
+    given: Conditions,
     log_prior: jax.Array,
 ) -> jax.Array:
     model = nnx.merge(graph, params)
 
-    def given(label: jax.Array) -> jax.Array:
-        return image_log_prob(model, images, jnp.full(len(images), label))
+    def of_class(label: jax.Array) -> jax.Array:
+        labels = jnp.full(len(images), label)
+        return image_log_prob(model, images, given._replace(labels=labels))
 
     # One class after another: all at once would take K times the memory.
-    likelihood_KB = lax.map(given, jnp.arange(len(log_prior)))
+    likelihood_KB = lax.map(of_class, jnp.arange(len(log_prior)))
     return jax.nn.log_softmax(likelihood_KB.T + log_prior)
 
 
 def evaluate_classes(
-    model: PixelModel, images: ImageRows, batch_size: int = 128
+    model: PixelModel,
+    images: ImageRows,
+    batch_size: int = 128,
+    *,
+    condition: np.ndarray | None = None,
+    condition_map: np.ndarray | None = None,
 ) -> np.ndarray:
     """Log-likelihood of every image given each class, float64 ``[N, K]``, in nats.
 
@@ -78,7 +97,14 @@ def evaluate_classes(
     """
     classes = range(model.config.num_classes)
     given = [
-        -evaluate(model, images, np.full(len(images), label), batch_size).nats
+        -evaluate(
+            model,
+            images,
+            np.full(len(images), label),
+            batch_size,
+            condition=condition,
+            condition_map=condition_map,
+        ).nats
         for label in classes
     ]
     return np.stack(given, axis=1)

@@ -12,6 +12,7 @@ can do nothing else.
 import hashlib
 import json
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -35,6 +36,13 @@ class Header(NamedTuple):
     """0: it takes no labels."""
     environment: str
     """The model's kind, and the versions that exported it."""
+    condition_features: int = 0
+    """Of the vector that each image is conditioned on; 0: it takes none."""
+    condition_map: Sequence[int] = (0, 0, 0)
+    """Height, width and channels of the map that each image is conditioned on; no
+    channels: it takes none."""
+    condition_levels: int = 0
+    """That an integer map can take; 0: it is of floats."""
 
 
 class SamplerFile(NamedTuple):
@@ -100,7 +108,9 @@ class SamplerFile(NamedTuple):
     def _from_body(cls, body: bytes) -> "SamplerFile":
         place = 4 + int.from_bytes(body[:4], "little")
         fields = json.loads(body[4:place])
-        header = Header(*(fields[name] for name in Header._fields))
+        known = {name: fields[name] for name in Header._fields if name in fields}
+        header = Header(**known)
+        header = header._replace(condition_map=tuple(header.condition_map))
         program = body[place : place + fields["program"]]
         place += len(program)
         weights = []

@@ -3,21 +3,27 @@
 from typing import Literal, TypedDict, Unpack, overload
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from pixelcnn_jax.arguments import Scalar, require_count, require_size
 from pixelcnn_jax.drawing import METHODS, WAVEFRONT_IMAGES, Given, Method, Way
 from pixelcnn_jax.jobs import Drawer
+from pixelcnn_jax.layers import Conditions
 from pixelcnn_jax.models.base import PixelModel
 
 __all__ = ["METHODS", "WAVEFRONT_IMAGES", "Method", "Sampler", "sample"]
+
+Array = jax.Array | np.ndarray
 
 
 class Options(TypedDict, total=False):
     """Arguments of `sample` that change no type of its result."""
 
     temperature: Scalar
-    labels: jax.Array | np.ndarray | None
+    labels: Array | None
+    condition: Array | None
+    condition_map: Array | None
     method: Method
     batch_size: int | None
     size: tuple[int, int] | None
@@ -51,7 +57,9 @@ def sample(
     num_images: int,
     *,
     temperature: Scalar = 1.0,
-    labels: jax.Array | np.ndarray | None = None,
+    labels: Array | None = None,
+    condition: Array | None = None,
+    condition_map: Array | None = None,
     method: Method = "auto",
     batch_size: int | None = None,
     size: tuple[int, int] | None = None,
@@ -75,6 +83,11 @@ def sample(
             well; 0 takes the rounded mean of the likeliest component.
         labels: int ``[N]``, the class of each image; for a model with classes, which
             needs them.
+        condition: float ``[N, D]``, a vector for each image; for a model with
+            ``condition_features`` D.
+        condition_map: ``[N, h, w, D]``, a map for each image, of a height and width
+            that divide the images'; for a model with ``condition_channels`` D. Floats,
+            or integers if the model has ``condition_levels``.
         method: "cached" computes one position per step. "wavefront" computes all
             positions that can be known at once, in ``W + (H - 1) * lag`` steps instead
             of ``H * W``; for models with a `wavefront_lag`. "full" runs the whole
@@ -85,7 +98,8 @@ def sample(
             do not depend on it.
         size: height and width of the images; None: those of the training images. The
             network is the same at every size, and its caches do not grow with the
-            height.
+            height. A condition map is stretched over the whole image: give one larger
+            in proportion if its cells are to cover as many pixels as in training.
         with_log_prob: return the log-probability of each pixel as well.
 
     Returns:
@@ -94,12 +108,14 @@ def sample(
 
     Raises:
         UserError: a number below 1, a negative or undefined temperature, a key that is
-            none, labels that do not fit, an unknown method, a wavefront of a model that
-            has none, a size that is none.
+            none, conditions that do not fit, an unknown method, a wavefront of a model
+            that has none, a size that is none.
     """
     options = Options(
         temperature=temperature,
         labels=labels,
+        condition=condition,
+        condition_map=condition_map,
         method=method,
         batch_size=batch_size,
         size=size,
@@ -145,7 +161,9 @@ class Sampler:
         num_images: int,
         *,
         temperature: Scalar = 1.0,
-        labels: jax.Array | np.ndarray | None = None,
+        labels: Array | None = None,
+        condition: Array | None = None,
+        condition_map: Array | None = None,
         method: Method = "auto",
         batch_size: int | None = None,
         size: tuple[int, int] | None = None,
@@ -157,12 +175,14 @@ class Sampler:
         if size is None:
             size = model.config.height, model.config.width
         require_size(size)
+        conditions = Conditions(labels, condition, condition_map)
+        model.check_conditions(conditions, (num_images, *size))
         drawn = self._drawer(
             key,
             num_images,
             Way(method, *size, with_log_prob=with_log_prob),
             temperature=temperature,
-            given=Given(model.check_labels(labels, num_images)),
+            given=Given(jax.tree.map(jnp.asarray, conditions)),
             batch_size=batch_size,
         )
         if drawn.log_prob is None:

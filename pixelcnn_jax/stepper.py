@@ -17,6 +17,8 @@ from pixelcnn_jax.errors import require
 from pixelcnn_jax.layers import Conditions, Front, Spec
 from pixelcnn_jax.models.base import ModelCaches, PixelModel, require_model
 
+Array = jax.Array | np.ndarray
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
@@ -48,11 +50,12 @@ class Stepper:
     Args:
         model: a model of this package, such as `PixelCNN`.
         batch_size: B, images that go side by side.
-        labels: int ``[B]``, the class of each; for a model with classes.
+        labels, condition, condition_map: of each image; see `sample`.
         size: height and width; None: those of the training images.
 
     Raises:
-        UserError: a batch size below 1, labels that do not fit, a size that is none.
+        UserError: a batch size below 1, conditions that do not fit, a size
+            that is none.
     """
 
     def __init__(
@@ -60,7 +63,9 @@ class Stepper:
         model: PixelModel,
         batch_size: int,
         *,
-        labels: jax.Array | np.ndarray | None = None,
+        labels: Array | None = None,
+        condition: Array | None = None,
+        condition_map: Array | None = None,
         size: tuple[int, int] | None = None,
     ):
         require_model(model)
@@ -69,7 +74,8 @@ class Stepper:
             size = model.config.height, model.config.width
         require_size(size)
         self._model = model
-        self._labels = model.check_labels(labels, batch_size)
+        self._conditions = Conditions(labels, condition, condition_map)
+        model.check_conditions(self._conditions, (batch_size, *size))
         self._batch_size = batch_size
         self.height, self.width = size
         self.channels = model.config.channels
@@ -82,9 +88,8 @@ class Stepper:
     def begin(self) -> StepperState:
         """Before the first value."""
         pixel = jnp.zeros((self._batch_size, self.channels), jnp.int32)
-        conditions = Conditions(self._labels)
-        spec = Spec(self._batch_size, self.height, self.width, conditions=conditions)
-        caches = self._model.init_caches(spec)
+        spec = Spec(self._batch_size, self.height, self.width)
+        caches = self._model.init_caches(spec, self._conditions)
         origin = Front(jnp.zeros(1, jnp.int32), jnp.zeros(1, jnp.int32))
         # States are carried by loops, so they have their final shapes from the start.
         shapes = jax.eval_shape(self._model.step, caches, origin, pixel[None])

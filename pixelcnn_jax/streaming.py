@@ -11,7 +11,10 @@ from pixelcnn_jax.arguments import Scalar, require_count, require_size
 from pixelcnn_jax.drawing import Given, Method, Way
 from pixelcnn_jax.errors import require
 from pixelcnn_jax.jobs import Drawer
+from pixelcnn_jax.layers import Conditions
 from pixelcnn_jax.models.base import PixelModel
+
+Array = jax.Array | np.ndarray
 
 BATCH = 256
 """Images drawn at a time, unless the caller says otherwise."""
@@ -25,7 +28,9 @@ def stream(
     start: int = 0,
     batch_size: int = BATCH,
     temperature: Scalar = 1.0,
-    labels: jax.Array | np.ndarray | None = None,
+    labels: Array | None = None,
+    condition: Array | None = None,
+    condition_map: Array | None = None,
     method: Method = "auto",
     size: tuple[int, int] | None = None,
 ) -> Iterator[np.ndarray]:
@@ -39,8 +44,7 @@ def stream(
         num_images: of the whole job, N.
         start: the image to begin with; those before it are not drawn.
         batch_size: the most images of a batch.
-        labels: int ``[N]``, the class of each image of the whole job; for a model with
-            classes.
+        labels, condition, condition_map: of each image of the whole job; see `sample`.
 
     Returns:
         An iterator of int32 ``[batch, H, W, C]``: images ``start`` to ``N - 1``, equal
@@ -57,12 +61,13 @@ def stream(
     )
     height, width = size or (model.config.height, model.config.width)
     require_size((height, width))
-    checked = model.check_labels(labels, num_images)
-    classes = None if checked is None else np.asarray(checked)
+    conditions = Conditions(labels, condition, condition_map)
+    model.check_conditions(conditions, (num_images, height, width))
+    conditions = jax.tree.map(np.asarray, conditions)
     draw = partial(
         Drawer(model), key, way=Way(method, height, width), temperature=temperature
     )
-    return _batches(draw, num_images, start, batch_size, classes)
+    return _batches(draw, num_images, start, batch_size, conditions)
 
 
 def _batches(
@@ -70,16 +75,17 @@ def _batches(
     num_images: int,
     start: int,
     batch_size: int,
-    labels: np.ndarray | None,
+    conditions: Conditions,
 ) -> Iterator[np.ndarray]:
     rest = num_images - start
     # As many batches, evened out: the least to drop from the last one.
     batch = -(-rest // -(-rest // batch_size))
     for first in range(start, num_images, batch):
         # Always whole batches, so that one program draws them all.
-        given = Given()
-        if labels is not None:
-            part = np.resize(labels[first : first + batch], batch)
-            given = Given(jnp.asarray(part))
-        drawn = draw(num_images=batch, given=given, first=first)
+        part = slice(first, first + batch)
+        given = jax.tree.map(
+            lambda x, part=part: jnp.asarray(np.resize(x[part], (batch, *x.shape[1:]))),
+            conditions,
+        )
+        drawn = draw(num_images=batch, given=Given(given), first=first)
         yield np.asarray(drawn.images)[: num_images - first]

@@ -76,13 +76,13 @@ def walk(
     Returns:
         images int32 ``[B, H, W, C]`` and what was recorded, float32 ``[B, H, W]``.
     """
-    spec = Spec(batch_size, order.height, order.width, order.front_size, conditions)
+    spec = Spec(batch_size, order.height, order.width, order.front_size)
     positions = order.height * order.width
     state = Walked(
         # Positions first: what a step reads and writes is one contiguous piece.
         jnp.zeros((positions, batch_size, walker.config.channels), jnp.int32),
         jnp.zeros((positions, batch_size), jnp.float32),
-        walker.init_caches(spec),
+        walker.init_caches(spec, conditions),
     )
     if above is not None:
         state = _fill(walker, order, record, state, above)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from pixelcnn_jax.config import ModelConfig
 from pixelcnn_jax.distributions import Distribution
-from pixelcnn_jax.layers import At, Part, Row, Spec, Works
+from pixelcnn_jax.layers import At, Conditions, Part, Row, Spec, Works
 from pixelcnn_jax.models.base import PixelModel
 
 WalkerState: TypeAlias = Any
@@ -26,7 +26,7 @@ class Walker(Protocol):
     @property
     def has_vertical_stack(self) -> bool: ...
 
-    def init_caches(self, spec: Spec) -> WalkerState: ...
+    def init_caches(self, spec: Spec, conditions: Conditions) -> WalkerState: ...
 
     def start_row(
         self, caches: WalkerState, row: jax.Array, works: Works | None = None
@@ -63,9 +63,11 @@ class WholeImages:
         self.distribution = model.distribution
         self._model = model
 
-    def init_caches(self, spec: Spec) -> tuple[jax.Array, jax.Array | None]:
+    def init_caches(
+        self, spec: Spec, conditions: Conditions
+    ) -> tuple[jax.Array, Conditions]:
         shape = (spec.batch_size, spec.height, spec.width, self.config.channels)
-        return jnp.zeros(shape, jnp.int32), spec.conditions.labels
+        return jnp.zeros(shape, jnp.int32), conditions
 
     def start_row(
         self, caches: WalkerState, row: jax.Array, works: Works | None = None
@@ -85,17 +87,17 @@ class WholeImages:
         works: Works | None = None,
     ) -> tuple[jax.Array, WalkerState]:
         # Put in first: the channels that are known already count.
-        images, labels = self.observe(caches, at, pixels_FBC)
-        outputs = self._model(images, labels)
+        images, conditions = self.observe(caches, at, pixels_FBC)
+        outputs = self._model.given(images, conditions)
         here = outputs[:, *_places(at)]
-        return jnp.moveaxis(here, 1, 0), (images, labels)
+        return jnp.moveaxis(here, 1, 0), (images, conditions)
 
     def observe(
         self, caches: WalkerState, at: At, pixels_FBC: jax.Array
     ) -> WalkerState:
-        images, labels = caches
+        images, conditions = caches
         pixels_BFC = jnp.moveaxis(pixels_FBC, 0, 1)
-        return images.at[:, *_places(at)].set(pixels_BFC), labels
+        return images.at[:, *_places(at)].set(pixels_BFC), conditions
 
 
 def _places(at: At) -> tuple[jax.Array, ...]:

@@ -75,6 +75,33 @@ def some_labels(model, count: int) -> np.ndarray | None:
     return np.arange(count) % classes if classes else None
 
 
+def some_conditions(
+    model, count: int, size: tuple[int, int] | None = None
+) -> dict[str, np.ndarray]:
+    """What a model takes besides images of this size, of each image other ones."""
+    c, rng = model.config, np.random.default_rng(1)
+    height, width = size or (c.height, c.width)
+    # Where a cell can't be two pixels, it is a whole column, and one pixel wide.
+    cells = 1 if height % 2 else height // 2, width if width % 2 else width // 2
+    found = {}
+    if c.num_classes:
+        found["labels"] = some_labels(model, count)
+    if c.condition_features:
+        shape = (count, c.condition_features)
+        found["condition"] = rng.normal(size=shape).astype(np.float32)
+    if c.condition_channels:
+        shape, levels = (count, *cells, c.condition_channels), c.condition_levels
+        values = rng.integers(levels, size=shape) if levels else rng.normal(size=shape)
+        found["condition_map"] = values.astype(np.int32 if levels else np.float32)
+    return found
+
+
+def same_conditions(model, count: int) -> dict[str, np.ndarray]:
+    """What a model takes besides images, the same for all of them."""
+    one = some_conditions(model, 1)
+    return {name: values.repeat(count, 0) for name, values in one.items()}
+
+
 @pytest.fixture
 def tiny_config(tmp_path: Path) -> pj.Config:
     """A run on the digits that takes seconds."""

@@ -2,7 +2,8 @@
 
 A new model of the family is one line here. Shapes are chosen against each bound in the
 code: images wider than a wavefront's front of all rows can cover (``W > H * lag``),
-taller than wide, kernels larger than the image, a single row.
+taller than wide, kernels larger than the image, a single row. And the kinds of
+conditions are: classes, a vector, a map of floats, one of codes.
 """
 
 import dataclasses
@@ -46,32 +47,41 @@ def _snail(scale: float = 2.0, **overrides) -> Member:
 
 
 MIXTURE = dict(distribution="logistic_mixture", num_mixtures=3)
+VECTOR = dict(condition_features=2, condition_width=3)
+MAP = dict(condition_channels=1)
+CODES = dict(condition_channels=2, condition_levels=3, condition_width=4)
 
 FAMILY = {
     "book": _book(),
     "book-wide": _book(
-        height=2, width=13, first_kernel_size=7, num_blocks=1, num_classes=3
+        height=2,
+        width=13,
+        first_kernel_size=7,
+        num_blocks=1,
+        num_classes=3,
     ),
     "book-tall": _book(height=8, width=3, first_kernel_size=3, num_blocks=3),
     "book-large-kernels": _book(height=3, width=8, first_kernel_size=7, kernel_size=5),
     "book-pointwise": _book(height=5, width=3, kernel_size=1, num_blocks=1),
-    "book-colour": _book(height=4, width=4, channels=3, features=12, levels=5),
+    "book-colour": _book(
+        height=4, width=4, channels=3, features=12, levels=5, **VECTOR, **MAP
+    ),
     "book-classes": _book(height=4, width=5, num_classes=3),
     "book-mixture": _book(
         height=3, width=4, channels=2, levels=16, kernel_size=5, **MIXTURE
     ),
     "gated": _gated(),
-    "gated-wide": _gated(height=2, width=9, kernel_size=5, num_layers=1),
+    "gated-wide": _gated(height=2, width=9, kernel_size=5, num_layers=1, **CODES),
     "gated-pointwise": _gated(height=5, kernel_size=1, num_layers=1),
     "gated-colour": _gated(height=4, width=4, channels=3, levels=3, num_classes=2),
     "gated-mixture": _gated(height=3, width=4, channels=3, levels=16, **MIXTURE),
     "pp": _pp(),
-    "pp-odd": _pp(height=5, width=7, resolutions=3, num_classes=2),
+    "pp-odd": _pp(height=5, width=7, resolutions=3, num_classes=2, **VECTOR, **MAP),
     "pp-mixture": _pp(height=4, width=3, channels=3, levels=16, **MIXTURE),
     "snail": _snail(height=4, width=3, num_heads=2),
     # Twice the weights in two blocks turn a rounding of one into 0.01 of its logits.
     "snail-odd": _snail(
-        1.4, height=5, width=7, num_blocks=2, num_classes=2, skips=True
+        1.4, height=5, width=7, num_blocks=2, num_classes=2, skips=True, **CODES
     ),
     "snail-mixture": _snail(height=3, width=4, channels=3, levels=16, **MIXTURE),
 }

@@ -11,7 +11,7 @@ from pixelcnn_jax.layers import CausalConv
 from pixelcnn_jax.models import PixelModel
 from pixelcnn_jax.models.receptive_field import dependence, receptive_field
 from tests import oracles
-from tests.conftest import random_images, some_labels
+from tests.conftest import random_images, some_conditions
 from tests.family import FAMILY, each_model, member
 
 
@@ -29,7 +29,7 @@ def order_of(model: PixelModel) -> np.ndarray:
 
 def conditionals(model: PixelModel, images: jax.Array) -> jax.Array:
     """Log-probability of each network step's part of each pixel: ``[H, W, steps]``."""
-    outputs = model(images, some_labels(model, len(images)))
+    outputs = model(images, **some_conditions(model, len(images)))
     steps = range(model.distribution.steps_per_pixel)
     parts = [model.distribution.step_log_prob(outputs, images, s)[0] for s in steps]
     return jnp.stack(parts, -1)
@@ -106,12 +106,18 @@ def test_flipping_a_pixel_moves_no_earlier_conditional(name: str):
 @each_model
 def test_images_do_not_influence_each_other(name: str):
     model = member(name)
-    images, labels = random_images(model, 3), some_labels(model, 3)
-    apply = jax.jit(lambda images: model(images, labels))
+    images, given = random_images(model, 3), some_conditions(model, 3)
+    apply = jax.jit(lambda images, given: model(images, **given))
     other = images.copy()
     other[1] = (other[1] + 1) % model.config.levels
-    before, after = np.asarray(apply(images)), np.asarray(apply(other))
-    assert (before[[0, 2]] == after[[0, 2]]).all() and (before[1] != after[1]).any()
+    before = np.asarray(apply(images, given))
+    others = [apply(other, given)]
+    for name, values in given.items():  # nor do their conditions
+        changed = values.copy()
+        changed[1] = values[0]
+        others.append(apply(images, given | {name: changed}))
+    for after in map(np.asarray, others):
+        assert (before[[0, 2]] == after[[0, 2]]).all() and (before[1] != after[1]).any()
 
 
 @each_model
@@ -127,11 +133,11 @@ def test_every_parameter_is_alive(name: str):
     graph, params = nnx.split(model)
     # Larger than every kernel, so that each tap lies inside for some position.
     images = np.random.default_rng(0).integers(0, 2, (2, 8, 8, model.config.channels))
-    labels = some_labels(model, 2)
+    given = some_conditions(model, 2, (8, 8))
     positive = jax.tree.map(lambda w: 0.1 * np.abs(np.asarray(w)) + 0.01, params)
 
     def total(params):
-        return (jnp.sin(nnx.merge(graph, params)(images, labels)) ** 2).sum()
+        return (jnp.sin(nnx.merge(graph, params)(images, **given)) ** 2).sum()
 
     gradient = nnx.merge(graph, jax.jit(jax.grad(total))(positive))
     for layer_name, layer in gradient.causal_layers().items():
@@ -142,9 +148,9 @@ def test_every_parameter_is_alive(name: str):
 
 def test_labels_must_fit_the_model():
     plain, by_class = member("book"), member("book-classes")
-    with pytest.raises(pj.UserError, match="this has 3, got none"):
+    with pytest.raises(pj.UserError, match="this has labels, got none"):
         by_class(random_images(by_class, 2))
-    with pytest.raises(pj.UserError, match="this has 0, got some"):
+    with pytest.raises(pj.UserError, match="this has none, got labels"):
         plain(random_images(plain, 2), np.zeros(2, int))
 
 

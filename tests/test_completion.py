@@ -9,7 +9,7 @@ from scipy import stats
 
 import pixelcnn_jax as pj
 from pixelcnn_jax.layers import Spec, Work
-from tests.conftest import random_images, some_labels, tiny_model
+from tests.conftest import random_images, some_conditions, tiny_model
 from tests.family import each_model, member
 from tests.test_likelihood import all_images
 from tests.test_sampling import KEY, assert_same_images, methods_of
@@ -32,11 +32,11 @@ def flat(x) -> np.ndarray:
 @each_model
 def test_all_methods_keep_what_is_known_and_draw_the_same_rest(name: str):
     model = member(name)
-    images, labels = random_images(model, 2), some_labels(model, 2)
+    images, conditions = random_images(model, 2), some_conditions(model, 2)
     known = top_known(model.config)
     # What stands where nothing is known is not read.
     given = np.where(known[..., None], images, -1)
-    repeated = None if labels is None else labels.repeat(N)
+    repeated = {name: values.repeat(N, 0) for name, values in conditions.items()}
     drawn = {
         method: pj.complete(
             model,
@@ -44,7 +44,7 @@ def test_all_methods_keep_what_is_known_and_draw_the_same_rest(name: str):
             given,
             known,
             num_completions=N,
-            labels=labels,
+            **conditions,
             method=method,
             with_log_prob=True,
         )
@@ -58,7 +58,7 @@ def test_all_methods_keep_what_is_known_and_draw_the_same_rest(name: str):
         assert (kept == images[:, None][:, :, known]).all()
         assert (completed[:, 0] != completed[:, 1]).any()
         assert_same_images(model, flat(drawn["full"][0]), flat(completed))
-        expected = pj.pixel_log_prob(model, flat(completed), repeated)
+        expected = pj.pixel_log_prob(model, flat(completed), **repeated)
         np.testing.assert_allclose(flat(log_prob), expected, rtol=1e-5, atol=2e-4)
 
 
@@ -66,18 +66,21 @@ def test_all_methods_keep_what_is_known_and_draw_the_same_rest(name: str):
 def test_known_rows_are_not_walked_and_change_nothing(name: str):
     """Of one batch: known at the top, and known nowhere."""
     model = member(name)
-    images, labels = random_images(model, 2), some_labels(model, 2)
+    images, given = random_images(model, 2), some_conditions(model, 2)
     top = top_known(model.config)
     known = np.stack([top, np.zeros_like(top)])
     # As many as other tests draw, and so with their programs.
-    usual = dict(num_completions=N, labels=labels, method="cached")
+    usual = dict(num_completions=N, method="cached", **given)
     walked, filled = (
         np.asarray(pj.complete(model, KEY, images, k, with_log_prob=True, **usual)[0])
         for k in (known, top)
     )
     assert_same_images(model, walked[0], filled[0])
-    repeated = None if labels is None else np.resize(labels.repeat(N), 17)
-    drawn = pj.sample(model, KEY, 17, labels=repeated, method="cached")
+    repeated = {
+        name: np.resize(values.repeat(N, 0), (17, *values.shape[1:]))
+        for name, values in given.items()
+    }
+    drawn = pj.sample(model, KEY, 17, method="cached", **repeated)
     assert_same_images(model, walked[1], np.asarray(drawn)[N : 2 * N])
 
 

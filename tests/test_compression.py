@@ -15,7 +15,7 @@ from tests.conftest import (
     DATA_DIR,
     needs_real_data,
     random_images,
-    some_labels,
+    some_conditions,
     tiny_model,
 )
 from tests.family import each_model, member
@@ -23,19 +23,20 @@ from tests.family import each_model, member
 pytest.importorskip("constriction")
 
 
-def bytes_of_likelihood(model, images, labels=None) -> float:
-    return -float(pj.log_prob(model, images, labels).sum()) / np.log(256)
+def bytes_of_likelihood(model, images, **given) -> float:
+    return -float(pj.log_prob(model, images, **given).sum()) / np.log(256)
 
 
 @each_model
 def test_every_member_is_lossless(name: str):
     model = member(name)
-    images, labels = random_images(model, 4), some_labels(model, 4)
-    packed = pj.compress(model, images, labels)
-    found, classes = compression.decompress_with_labels(model, packed)
+    images, given = random_images(model, 4), some_conditions(model, 4)
+    packed = pj.compress(model, images, **given)
+    labels = given.pop("labels", None)  # they are in the file
+    found, classes = compression.decompress_with_labels(model, packed, **given)
     assert found.dtype == np.int32 and (found == images).all()
     assert (classes == labels) is True or (classes == labels).all()
-    expected = bytes_of_likelihood(model, images, labels)
+    expected = bytes_of_likelihood(model, images, labels=labels, **given)
     assert len(packed) < 1.01 * expected + 64
 
 

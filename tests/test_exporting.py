@@ -13,7 +13,7 @@ import pytest
 import pixelcnn_jax as pj
 from pixelcnn_jax.commands import export, sample
 from pixelcnn_jax.sampler_file import Header, SamplerFile
-from tests.conftest import some_labels, tiny_model
+from tests.conftest import some_conditions, tiny_model
 from tests.family import member
 from tests.test_command_lines import refused
 from tests.test_uses import run_of
@@ -32,7 +32,7 @@ def exported(tmp_path_factory) -> Path:
 
 def assert_draws_the_same(name: str, path: Path) -> None:
     model = member(name)
-    options = dict(temperature=0.8, labels=some_labels(model, 3))
+    options = dict(temperature=0.8, **some_conditions(model, 3))
     expected = pj.sample(model, KEY, 3, **options)
     found = pj.load_sampler(path)(KEY, **options)
     assert found.dtype == expected.dtype and (found == expected).all()
@@ -43,10 +43,16 @@ def test_an_exported_sampler_draws_the_same_images(exported: Path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["gated-mixture", "pp", "snail"])
+@pytest.mark.parametrize("name", ["gated-mixture", "pp", "snail", "gated-wide"])
 def test_every_kind_of_model_can_be_exported(name: str, tmp_path: Path):
-    pj.export_sampler(member(name), tmp_path / "x.pxs", 3)
-    assert_draws_the_same(name, tmp_path / "x.pxs")
+    given, path = some_conditions(member(name), 3), tmp_path / "x.pxs"
+    cells = given["condition_map"].shape[1:3] if "condition_map" in given else None
+    pj.export_sampler(member(name), path, 3, map_size=cells)
+    assert_draws_the_same(name, path)
+    if cells is not None:
+        given["condition_map"] = given["condition_map"][:, :, :1]
+        with pytest.raises(pj.UserError, match="as was exported, got 1 by 1; export"):
+            pj.load_sampler(path)(KEY, **given)
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from flax import nnx
 
 import pixelcnn_jax as pj
 from pixelcnn_jax.likelihood import evaluate, evaluate_marginal, evaluate_pixels
-from tests.conftest import random_images, some_labels, tiny_model
+from tests.conftest import random_images, some_conditions, tiny_model
 from tests.family import each_model, member, small_member
 
 
@@ -27,9 +27,13 @@ def all_images(model) -> np.ndarray:
 def test_probabilities_of_all_images_sum_to_one(name: str):
     model = small_member(name)
     every = all_images(model)
-    for label in range(max(1, model.config.num_classes)):
-        labels = np.full(len(every), label) if model.config.num_classes else None
-        nats = np.asarray(pj.log_prob(model, every, labels), np.float64)
+    conditions = some_conditions(model, 2)
+    for one in (0, 1) if conditions else (0,):
+        given = {
+            name: np.repeat(values[one : one + 1], len(every), 0)
+            for name, values in conditions.items()
+        }
+        nats = np.asarray(pj.log_prob(model, every, **given), np.float64)
         assert abs(np.exp(nats).sum() - 1) < 1e-5
         assert nats.std() > 0.05  # not the uniform distribution
 
@@ -59,13 +63,13 @@ def test_log_prob_is_the_sum_of_the_conditionals():
 @each_model
 def test_pixels_sum_to_their_image(name: str):
     model = member(name)
-    images, labels = random_images(model, 4), some_labels(model, 4)
-    nats = np.asarray(pj.pixel_log_prob(model, images, labels))
+    images, given = random_images(model, 4), some_conditions(model, 4)
+    nats = np.asarray(pj.pixel_log_prob(model, images, **given))
     assert nats.shape == images.shape[:3] and nats.dtype == np.float32
-    expected = pj.log_prob(model, images, labels)
+    expected = pj.log_prob(model, images, **given)
     np.testing.assert_allclose(nats.sum((1, 2)), expected, rtol=1e-5)
-    first = None if labels is None else labels[:3]
-    found = evaluate_pixels(model, images[:3], first, batch_size=2)
+    first = {name: values[:3] for name, values in given.items()}
+    found = evaluate_pixels(model, images[:3], batch_size=2, **first)
     np.testing.assert_allclose(-found, nats[:3], rtol=1e-4, atol=1e-5)
 
 

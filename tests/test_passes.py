@@ -16,7 +16,7 @@ from pixelcnn_jax.layers import (
     Spec,
 )
 from pixelcnn_jax.masks import above, as_square, block, left, square
-from tests.conftest import random_images, some_labels
+from tests.conftest import random_images, some_conditions
 from tests.family import each_model, member
 
 
@@ -28,17 +28,16 @@ def front(row: int, column: int) -> Front:
 def test_step_matches_image_pass_at_every_position(name: str):
     model = member(name)
     c, steps = model.config, model.distribution.steps_per_pixel
-    images, labels = random_images(model, 3), some_labels(model, 3)
-    expected = np.asarray(jax.jit(lambda x: model(x, labels))(images))
+    images, given = random_images(model, 3), some_conditions(model, 3)
+    expected = np.asarray(jax.jit(lambda x: model(x, **given))(images))
     start, step = jax.jit(model.start_row), jax.jit(model.step)
     observe = jax.jit(model.observe)
 
     # As many rows as a wavefront keeps must serve as well as the fewest.
     spans = (1,) if model.has_vertical_stack else (1, c.height + 1)
-    conditions = Conditions(None if labels is None else jnp.asarray(labels))
     for span in spans:
-        spec = Spec(3, c.height, c.width, span, conditions)
-        caches = model.init_caches(spec)
+        spec = Spec(3, c.height, c.width, span)
+        caches = model.init_caches(spec, Conditions(**given))
         for row, column in np.ndindex(c.height, c.width):
             at = front(row, column)
             if column == 0:
@@ -115,12 +114,12 @@ def test_the_fast_gradient_is_the_gradient(c, d, taps, mask_type, dtype):
 def test_a_model_has_the_same_gradient_in_training(name: str):
     model = member(name)
     graph, params = nnx.split(model)
-    images, labels = random_images(model, 2), some_labels(model, 2)
+    images, given = random_images(model, 2), some_conditions(model, 2)
 
     def gradient(reverse_mode):
         def total(params):
             model = nnx.merge(graph, params)
-            outputs = model(images, labels, reverse_mode=reverse_mode)
+            outputs = model(images, reverse_mode=reverse_mode, **given)
             return model.distribution.log_prob(outputs, images).sum()
 
         return jax.tree.leaves(jax.jit(jax.grad(total))(params))

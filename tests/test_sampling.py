@@ -15,7 +15,7 @@ from pixelcnn_jax import drawing, jobs, keys, sampling
 from pixelcnn_jax.layers import Conditions, Spec
 from pixelcnn_jax.models import PixelCNN
 from pixelcnn_jax.order import Order
-from tests.conftest import slowly, some_labels, tiny_model
+from tests.conftest import same_conditions, slowly, some_conditions, tiny_model
 from tests.family import each_model, member, small_member
 from tests.hlo import copies_in_loops
 from tests.test_likelihood import all_images
@@ -43,7 +43,7 @@ def methods_of(model) -> list[sampling.Method]:
 def assert_same_images(model, a, b, temperature: float = 1.0) -> None:
     """Equal, but for images that part where two levels tie within float rounding."""
     a, b = np.asarray(a), np.asarray(b)
-    if model.config.distribution != "categorical" or model.config.num_classes:
+    if model.config.distribution != "categorical" or some_conditions(model, 1):
         assert (a == b).all()
     for n in np.flatnonzero((a != b).any(axis=(1, 2, 3))):
         row, column, channel = np.argwhere(a[n] != b[n])[0]
@@ -58,11 +58,11 @@ def assert_same_images(model, a, b, temperature: float = 1.0) -> None:
 @each_model
 def test_all_methods_draw_the_same_images(name: str):
     model = member(name)
-    labels, c = some_labels(model, 17), model.config
+    given, c = some_conditions(model, 17), model.config
     for temperature in (1.0, 0.7):
         drawn = {
             method: pj.sample(
-                model, KEY, 17, temperature=temperature, labels=labels, method=method
+                model, KEY, 17, temperature=temperature, method=method, **given
             )
             for method in methods_of(model)
         }
@@ -75,32 +75,32 @@ def test_all_methods_draw_the_same_images(name: str):
 
 def test_auto_draws_the_same_images():
     model = member("book-wide")
-    labels = some_labels(model, 17)
+    given = some_conditions(model, 17)
     auto, full = (
-        pj.sample(model, KEY, 17, labels=labels, method=m) for m in ("auto", "full")
+        pj.sample(model, KEY, 17, method=m, **given) for m in ("auto", "full")
     )
     assert_same_images(model, full, auto)
 
 
 def assert_all_methods_draw_at(model, size: tuple[int, int]) -> None:
     """The same images at this size, with the log-probability that the model gives."""
-    labels = some_labels(model, 5)
+    given = some_conditions(model, 5, size)
     drawn = [
         pj.sample(
             model,
             KEY,
             5,
-            labels=labels,
             method=method,
             size=size,
             with_log_prob=True,
+            **given,
         )
         for method in methods_of(model)
     ]
     for images, log_prob in drawn:
         assert images.shape == (5, *size, model.config.channels)
         assert_same_images(model, drawn[0][0], images)
-        expected = pj.pixel_log_prob(model, images, labels)
+        expected = pj.pixel_log_prob(model, images, **given)
         assert log_prob.dtype == jnp.float32
         np.testing.assert_allclose(log_prob, expected, rtol=2e-4, atol=1e-4)
 
@@ -232,8 +232,8 @@ def test_labels_decide_what_is_drawn():
 
 def frequencies(model, count: int, method: sampling.Method) -> np.ndarray:
     """How often each image of `all_images` is drawn, of the first class if any."""
-    labels = np.zeros(count, int) if model.config.num_classes else None
-    images = np.asarray(pj.sample(model, KEY, count, method=method, labels=labels))
+    given = same_conditions(model, count)
+    images = np.asarray(pj.sample(model, KEY, count, method=method, **given))
     dims = images[0].size
     code = images.reshape(count, dims) @ 2 ** np.arange(dims)[::-1]
     return np.bincount(code, minlength=2**dims)
@@ -241,8 +241,8 @@ def frequencies(model, count: int, method: sampling.Method) -> np.ndarray:
 
 def assert_has_the_law(model, method: sampling.Method) -> None:
     every, count = all_images(model), 20_000
-    labels = np.zeros(len(every), int) if model.config.num_classes else None
-    expected = np.exp(np.asarray(pj.log_prob(model, every, labels), np.float64))
+    given = same_conditions(model, len(every))
+    expected = np.exp(np.asarray(pj.log_prob(model, every, **given), np.float64))
     observed = frequencies(model, count, method)
     _, p = stats.chisquare(observed, expected / expected.sum() * count)
     assert p > 0.001
@@ -422,8 +422,7 @@ def test_lowers_for_cpu_gpu_and_tpu(method: sampling.Method):
 def test_the_compiled_loop_copies_no_cache(name: str):
     model = member(name)
     graph, params = nnx.split(model)
-    labels, c = some_labels(model, 6), model.config
-    conditions = Conditions(None if labels is None else jnp.asarray(labels))
+    conditions, c = Conditions(**some_conditions(model, 6)), model.config
     for method in methods_of(model)[1:]:
         job = jobs.Job(6, 1, 6, drawing.Way(method, c.height, c.width))
         arguments = (
@@ -433,14 +432,14 @@ def test_the_compiled_loop_copies_no_cache(name: str):
             params,
             KEY,
             1.0,
-            drawing.Given(labels),
+            drawing.Given(conditions),
             0,
         )
         text = jobs.run.lower(*arguments).compile().as_text()
         lag = model.wavefront_lag if method == "wavefront" else None
         order = Order(c.height, c.width, lag)
-        spec = Spec(6, c.height, c.width, order.front_size, conditions)
-        caches = jax.tree.leaves(model.init_caches(spec).layers)
+        spec = Spec(6, c.height, c.width, order.front_size)
+        caches = jax.tree.leaves(model.init_caches(spec, conditions).layers)
         rings = [cache.shape for cache in caches if cache.ndim >= 4]
         assert text.count("while(") >= 1
         assert copies_in_loops(text, rings) == [], method

@@ -8,7 +8,7 @@ from flax import nnx
 
 import pixelcnn_jax as pj
 from pixelcnn_jax.stepper import StepperState
-from tests.conftest import random_images, some_labels, tiny_model
+from tests.conftest import random_images, some_conditions, tiny_model
 from tests.family import each_model, member
 
 
@@ -38,17 +38,17 @@ def picked(log_probs, images) -> np.ndarray:
 @each_model
 def test_the_chain_is_the_log_probability(name: str):
     model = member(name)
-    images, labels = random_images(model, 4), some_labels(model, 4)
+    images, given = random_images(model, 4), some_conditions(model, 4)
     graph, params = nnx.split(model)
 
     @jax.jit
     def run(params, images):
-        return chain(pj.Stepper(nnx.merge(graph, params), 4, labels=labels), images)
+        return chain(pj.Stepper(nnx.merge(graph, params), 4, **given), images)
 
     log_probs, state = run(params, images)
     assert log_probs.shape == (images[0].size, 4, model.config.levels)
     np.testing.assert_allclose(np.exp(log_probs).sum(-1), 1, atol=1e-5)
-    expected = pj.pixel_log_prob(model, images, labels)
+    expected = pj.pixel_log_prob(model, images, **given)
     found = picked(log_probs, images).sum(-1)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=2e-4)
     assert state.index == images[0].size

@@ -27,7 +27,13 @@ from pixelcnn_jax.training.feed import Batches, Resident, SentAhead
 from pixelcnn_jax.training.optimizer import learning_rate, make_optimizer
 from pixelcnn_jax.training.randomness import Randomness
 from pixelcnn_jax.training.update import Updates
-from tests.conftest import random_images, slowly, tiny_model, with_training
+from tests.conftest import (
+    random_images,
+    slowly,
+    some_conditions,
+    tiny_model,
+    with_training,
+)
 
 # One worker, which trains once what several tests need.
 pytestmark = pytest.mark.xdist_group("training")
@@ -58,9 +64,11 @@ def make_trainer(
     images: np.ndarray,
     labels: np.ndarray | None = None,
     devices: Sequence[object] | None = None,
+    condition: np.ndarray | None = None,
+    condition_map: np.ndarray | None = None,
     **options,
 ) -> Trainer:
-    images = data.ImageSet(images, labels)
+    images = data.ImageSet(images, labels, False, condition, condition_map)
     return Trainer(model, config, images, devices=devices, **options)
 
 
@@ -245,13 +253,16 @@ def test_the_running_mean_has_its_closed_form():
 
 
 def test_images_sent_ahead_give_the_bits_of_resident_ones(monkeypatch):
-    model = tiny_model(num_classes=3, dropout=0.3)
-    images, labels = random_images(model, 23), np.arange(23) % 3
+    model = tiny_model(
+        num_classes=3, condition_features=2, condition_channels=1, dropout=0.3
+    )
+    images, given = random_images(model, 23), some_conditions(model, 23)
     config = TrainingConfig(batch_size=4, microbatch_size=1)
     ends = []
-    monkeypatch.setattr(feed, "SENT_BYTES", 2 * 4 * images[0].nbytes)
+    one = sum(values[0].nbytes for values in (images, *given.values()))
+    monkeypatch.setattr(feed, "SENT_BYTES", 2 * 4 * one)
     for kind in (Resident, SentAhead):
-        trainer = make_trainer(model, config, images, labels, feed=kind)
+        trainer = make_trainer(model, config, images, feed=kind, **given)
         state, start = trainer.init(), 0
         while start < trainer.batches:
             state, made = trainer.run(state, 0, start, 2)

@@ -8,13 +8,13 @@ from pixelcnn_jax.data import classes_in_turn
 from pixelcnn_jax.errors import UserError, require
 
 
-def parse_size(text: str | None) -> tuple[int, int] | None:
+def parse_size(text: str | None, name: str = "size") -> tuple[int, int] | None:
     """Height and width from the text of a flag, such as 32x64."""
     if text is None:
         return None
     found = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", text)
     if found is None:
-        raise UserError(f"size must be height x width, such as 32x64, got {text}")
+        raise UserError(f"{name} must be height x width, such as 32x64, got {text}")
     return int(found[1]), int(found[2])
 
 

@@ -36,9 +36,12 @@ class Settings:
     wavefront; full is the slow textbook loop."""
     size: str | None = None
     """Height and width of the images, such as 32x64; left out: as in training."""
+    map_size: str | None = None
+    """Height and width of the condition maps that it will be given, for a model that
+    takes them; left out: those of the images."""
 
 
-FLAGS = flags_of(("checkpoint", "num_images", "method", "size"))
+FLAGS = flags_of(("checkpoint", "num_images", "method", "size", "map_size"))
 
 
 def run(args: list[str], program: str) -> None:
@@ -58,9 +61,15 @@ def run(args: list[str], program: str) -> None:
     output = Path(settings.output)
     require_writable(output, (".pxs",))
     size = parse_size(settings.size)
+    map_size = parse_size(settings.map_size, "map_size")
     model = load(settings.workdir, settings.checkpoint)
     export_sampler(
-        model, output, settings.num_images, method=settings.method, size=size
+        model,
+        output,
+        settings.num_images,
+        method=settings.method,
+        size=size,
+        map_size=map_size,
     )
     print(
         f"{output}: {settings.num_images} images per call,"

@@ -65,6 +65,18 @@ class ModelConfig:
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Number type of activations and products. Parameters and logits stay float32;
     bfloat16 is faster on accelerators."""
+    # By keyword only, so that the subclasses' own fields keep their places.
+    _: dataclasses.KW_ONLY
+    condition_features: int = 0
+    """Numbers of the vector that each image is conditioned on; 0: there is none."""
+    condition_channels: int = 0
+    """Channels of the map that each image is conditioned on, such as a coarser image or
+    its codes; 0: there is none."""
+    condition_levels: int = 0
+    """Values that the map's channels can take if they are integers; 0: they are
+    floats."""
+    condition_width: int = 32
+    """Features that a small network reads the map as, once per image."""
 
     def __post_init__(self):
         settle("model", self)
@@ -72,6 +84,7 @@ class ModelConfig:
             require_from_data_or("model", self, field, *bounds)
         require_at_least("model", self, "num_mixtures", 1, MOST_CHANNELS)
         require_share("model", self, "dropout", 0)
+        self._check_conditions()
 
     @property
     def ordered_channels(self) -> int:
@@ -83,6 +96,16 @@ class ModelConfig:
     def unknown(self) -> list[str]:
         """The fields that are still to be taken from the data."""
         return [name for name in FIELDS_OF_DATA if getattr(self, name) == FROM_DATA]
+
+    def _check_conditions(self) -> None:
+        for field in ("condition_features", "condition_channels", "condition_levels"):
+            require_at_least("model", self, field, 0)
+        require_at_least("model", self, "condition_width", 1)
+        require(
+            self.condition_levels == 0 or self.condition_channels > 0,
+            "model.condition_levels are those of a map, and model.condition_channels"
+            f" is 0, got {self.condition_levels}; set model.condition_channels",
+        )
 
     def _require_odd(self, field: str, least: int = 1) -> None:
         value = getattr(self, field)

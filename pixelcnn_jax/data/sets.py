@@ -16,6 +16,10 @@ TEST_SEED = (0, 0, 2)
 """Of levels that are drawn once and for all; three numbers, as no epoch's order has."""
 
 
+GIVEN = ("labels", "condition", "condition_map")
+"""What may be given of images, beside themselves: fields of `ImageSet`."""
+
+
 @dataclasses.dataclass(frozen=True)
 class ImageSet:
     """Images, what they show, and whether they hold levels or brightness.
@@ -32,6 +36,11 @@ class ImageSet:
     brightness: bool = False
     """Whether ``images / 255`` is the probability of level 1 of 2. Training then draws
     the levels anew each time that it meets an image (dynamic binarisation)."""
+    condition: np.ndarray | None = None
+    """Floats ``[N, D]``, a vector for each image; None if there are none."""
+    condition_map: np.ndarray | None = None
+    """``[N, h, w, D]``, floats or integers, a map for each image of a height and width
+    that divide its own; None if there are none."""
 
     def __post_init__(self):
         shape = getattr(self.images, "shape", None)
@@ -39,15 +48,23 @@ class ImageSet:
             shape is not None and len(shape) == 4,
             f"images must be an array [N, H, W, C], got {shape or self.images!r:.80}",
         )
-        require(
-            self.labels is None or np.ndim(self.labels) == 1,
-            f"labels must be [N], one per image, got {self.labels!r:.80}",
-        )
-        require(
-            self.labels is None or len(self.labels) == len(self.images),
-            f"labels must be one per image, {len(self.images)}, got"
-            f" {0 if self.labels is None else len(self.labels)}; pass as many",
-        )
+        for name, values, ndim in zip(
+            GIVEN, self.given().values(), (1, 2, 4), strict=True
+        ):
+            require(
+                values is None or np.ndim(values) == ndim,
+                f"{name} must have {ndim} axes, the first of them N, one per image, got"
+                f" {values!r:.80}",
+            )
+            require(
+                values is None or len(values) == len(self.images),
+                f"{name} must be one per image, {len(self.images)}, got"
+                f" {0 if values is None else len(values)}; pass as many",
+            )
+
+    def given(self) -> dict[str, np.ndarray | None]:
+        """What is given of each image, by the field's name."""
+        return {name: getattr(self, name) for name in GIVEN}
 
     def __len__(self) -> int:
         return len(self.images)
@@ -70,14 +87,24 @@ class ImageSet:
 
     def first(self, count: int) -> "ImageSet":
         """The first images."""
-        labels = None if self.labels is None else self.labels[:count]
-        return dataclasses.replace(self, images=self.images[:count], labels=labels)
+        return self.choose(slice(count))
+
+    def choose(self, which: slice | np.ndarray) -> "ImageSet":
+        """Some of the images, with all that is given of them."""
+        given = {
+            name: None if values is None else values[which]
+            for name, values in self.given().items()
+        }
+        return dataclasses.replace(self, images=self.images[which], **given)
 
     def for_model(self, model: ModelConfig) -> "ImageSet":
-        """The set as a model takes it: without labels if the model has no classes."""
-        if model.num_classes > 0:
-            return self
-        return dataclasses.replace(self, labels=None)
+        """The set as a model takes it: without labels if the model has no classes, and
+        so on."""
+        takes = (model.num_classes, model.condition_features, model.condition_channels)
+        unused = [
+            name for name, size in zip(self.given(), takes, strict=True) if not size
+        ]
+        return dataclasses.replace(self, **dict.fromkeys(unused)) if unused else self
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,26 +9,30 @@ how a cache is laid out, `products` the arithmetic that both passes share.
 from pixelcnn_jax.layers.attention import Attention, Seen
 from pixelcnn_jax.layers.base import (
     NO_CONDITIONS,
+    NOTHING_READ,
     AnyLayer,
     At,
     Caches,
     CausalLayer,
     Conditions,
     Front,
+    ReadConditions,
     Row,
     Spec,
 )
 from pixelcnn_jax.layers.blocks import GatedLayer, MakeConv, ResidualBlock
-from pixelcnn_jax.layers.conditions import ClassBias
+from pixelcnn_jax.layers.conditions import ConditionBias, ConditionSizes
 from pixelcnn_jax.layers.convolution import CausalConv
 from pixelcnn_jax.layers.coordinates import Coordinates
 from pixelcnn_jax.layers.needs import Part, Work, Works, parts_of
 from pixelcnn_jax.layers.normed import NormedConv
 from pixelcnn_jax.layers.passes import CachedPass, CalibratingPass, ImagePass, Pass
+from pixelcnn_jax.layers.reading import ConditionReader
 from pixelcnn_jax.layers.resnets import GatedResnet, Projection, concat_elu
 from pixelcnn_jax.layers.strided import Grow, Shrink
 
 __all__ = [
+    "NOTHING_READ",
     "NO_CONDITIONS",
     "AnyLayer",
     "At",
@@ -38,7 +42,9 @@ __all__ = [
     "CalibratingPass",
     "CausalConv",
     "CausalLayer",
-    "ClassBias",
+    "ConditionBias",
+    "ConditionReader",
+    "ConditionSizes",
     "Conditions",
     "Coordinates",
     "Front",
@@ -51,6 +57,7 @@ __all__ = [
     "Part",
     "Pass",
     "Projection",
+    "ReadConditions",
     "ResidualBlock",
     "Row",
     "Seen",

@@ -1,8 +1,10 @@
 """The contract of a layer, and what a step is told."""
 
+import dataclasses
 from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 import jax
+import numpy as np
 from flax import nnx
 
 X = TypeVar("X")
@@ -10,18 +12,48 @@ X = TypeVar("X")
 C = TypeVar("C")
 """The cache of a layer: a pytree of arrays; ``()`` if it remembers nothing."""
 
+Array: TypeAlias = jax.Array | np.ndarray
+
 Caches: TypeAlias = dict[str, Any]
 """The cache of each layer by its name; Any, since only the layer knows its own."""
 
 
 class Conditions(NamedTuple):
-    """What images are conditioned on; a pytree."""
+    """What images are conditioned on, as it is given; a pytree."""
 
-    labels: jax.Array | None = None
-    """int32 ``[B]``, the class of each image; None for a model without classes."""
+    labels: Array | None = None
+    """Integers ``[B]``, the class of each image; None for a model without classes."""
+    condition: Array | None = None
+    """Floats ``[B, D]``, a vector for each image; None for a model without."""
+    condition_map: Array | None = None
+    """``[B, h, w, D]``, floats, or integers in ``[0, condition_levels)``, of a height
+    and width that divide the image's; None for a model without."""
+    present: Array | None = None
+    """bool ``[B]``, whether the image's conditions count; None: they do."""
 
 
 NO_CONDITIONS = Conditions()
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class ReadConditions:
+    """What a model has made of its conditions, once per image, for all its layers."""
+
+    labels: jax.Array | None = None
+    """int32 ``[B]``; -1 stands for none."""
+    vector: jax.Array | None = None
+    """float32 ``[B, P]``, what holds for the whole image; zeros stand for none."""
+    map: jax.Array | None = None
+    """float32 ``[E, B, h, w]``, what holds for a place; zeros stand for none."""
+    repeats: tuple[int, int] = dataclasses.field(
+        default=(1, 1), metadata=dict(static=True)
+    )
+    """Rows and columns of the image for each of the map's."""
+
+
+NOTHING_READ = ReadConditions()
+"""For steps: `init_cache` has put what layers need in their caches."""
 
 
 class Front(NamedTuple):
@@ -67,7 +99,7 @@ class Spec(NamedTuple):
     width: int
     rows: int = 1
     """Neighbouring rows that a front spans."""
-    conditions: Conditions = NO_CONDITIONS
+    conditions: ReadConditions = NOTHING_READ
 
     def on_grid(self, scale: int) -> "Spec":
         """The same for a grid of every ``scale``-th row and column, rounded up."""

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from pixelcnn_jax.layers.base import Conditions
-from pixelcnn_jax.layers.conditions import ClassBias
+from pixelcnn_jax.layers.base import ReadConditions
+from pixelcnn_jax.layers.conditions import ConditionBias, ConditionSizes
 from pixelcnn_jax.layers.convolution import CausalConv
 from pixelcnn_jax.layers.passes import Pass
 from pixelcnn_jax.masks import MaskType, Taps, above, left, square
@@ -32,8 +32,8 @@ class ResidualBlock(nnx.Module):
     """1x1 to half the features, masked K x K, 1x1 back, each with ReLU; add the input.
 
     Source: van den Oord et al. 2016 (arXiv:1601.06759), figure 5, in the order of
-    activations of D. Foster, Generative Deep Learning, 2nd ed., chapter 5. The class
-    bias before the middle ReLU and the dropout after it are ours.
+    activations of D. Foster, Generative Deep Learning, 2nd ed., chapter 5. The bias
+    for the conditions before the middle ReLU and the dropout after it are ours.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class ResidualBlock(nnx.Module):
         features: int,
         kernel_size: int,
         *,
-        num_classes: int,
+        conditions: ConditionSizes,
         dropout: float,
         conv: MakeConv,
     ):
@@ -49,10 +49,12 @@ class ResidualBlock(nnx.Module):
         self.dropout = dropout
         self.reduce = conv(features, half, square(1))
         self.middle = conv(half, half, taps, fan_taps=kernel_size**2)
-        self.condition = ClassBias(num_classes, half)
+        self.condition = ConditionBias(conditions, half)
         self.expand = conv(half, features, square(1))
 
-    def __call__(self, x: jax.Array, conditions: Conditions, apply: Pass) -> jax.Array:
+    def __call__(
+        self, x: jax.Array, conditions: ReadConditions, apply: Pass
+    ) -> jax.Array:
         """Same shape out as in, under any pass."""
         y = nnx.relu(apply(self.reduce, x))
         y = nnx.relu(apply(self.condition, (apply(self.middle, y), conditions)))
@@ -76,8 +78,8 @@ class GatedLayer(nnx.Module):
     Source: van den Oord et al. 2016 (arXiv:1606.05328), figure 2 and equation 4. The
     vertical stack sees the rows above; what it finds flows to the horizontal stack,
     which sees the row so far, and never back. Skip connections after section 2.5 of
-    WaveNet (arXiv:1609.03499), as in most public implementations. Class biases enter
-    both gates.
+    WaveNet (arXiv:1609.03499), as in most public implementations. Conditions
+    enter both gates.
 
     Args:
         in_features: C.
@@ -100,7 +102,7 @@ class GatedLayer(nnx.Module):
         mask_type: MaskType,
         *,
         last: bool,
-        num_classes: int,
+        conditions: ConditionSizes,
         dropout: float,
         conv: MakeConv,
         unordered: MakeConv,
@@ -110,16 +112,16 @@ class GatedLayer(nnx.Module):
         doubled = 2 * features
         taps = above(kernel_size, mask_type)
         self.down = unordered(in_features, doubled, taps, mask_type)
-        self.vertical_condition = ClassBias(num_classes, doubled)
+        self.vertical_condition = ConditionBias(conditions, doubled)
         self.link = unordered(doubled, doubled, square(1))
         # Values and gates are split later, so each half has groups of all channels.
         self.right = conv(in_features, doubled, left(kernel_size), mask_type, parts=2)
-        self.horizontal_condition = ClassBias(num_classes, doubled)
+        self.horizontal_condition = ConditionBias(conditions, doubled)
         self.out = None if last else conv(features, features, square(1))
         self.skip = conv(features, skip_features, square(1))
 
     def vertical(
-        self, v: jax.Array, conditions: Conditions, apply: Pass
+        self, v: jax.Array, conditions: ReadConditions, apply: Pass
     ) -> tuple[jax.Array, jax.Array]:
         """The vertical stack's new features, and what flows to the horizontal one."""
         y = apply(self.vertical_condition, (apply(self.down, v), conditions))
@@ -127,7 +129,7 @@ class GatedLayer(nnx.Module):
         return gate(y, apply.features), apply(self.link, y)
 
     def horizontal(
-        self, h: jax.Array, above: jax.Array, conditions: Conditions, apply: Pass
+        self, h: jax.Array, above: jax.Array, conditions: ReadConditions, apply: Pass
     ) -> tuple[jax.Array, jax.Array]:
         """The horizontal stack's new features, and the skip connection."""
         y = apply(self.right, h) + apply.here(above)

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from pixelcnn_jax.layers.base import NO_CONDITIONS, Conditions
-from pixelcnn_jax.layers.conditions import ClassBias
+from pixelcnn_jax.layers.base import NOTHING_READ, ReadConditions
+from pixelcnn_jax.layers.conditions import ConditionBias, ConditionSizes
 from pixelcnn_jax.layers.normed import NormedConv
 from pixelcnn_jax.layers.passes import Pass
 from pixelcnn_jax.masks import MaskType, Tap, Taps, square
@@ -41,13 +41,15 @@ class GatedResnet(nnx.Module):
 
     Source: Salimans et al. 2017, PixelCNN++ (arXiv:1701.05517), section 2.5 and the
     authors' code. The first convolution's output also takes a 1x1 layer of other
-    features, such as a short-cut's; the second's takes the class.
+    features, such as a short-cut's; the second's takes the
+    conditions.
 
     Args:
         features: of x.
         other_features: of what else the block reads; 0: nothing.
         taps: of both convolutions.
-        num_classes: that the block is conditioned on; None: it takes no conditions.
+        conditions: sizes of those that the block takes; None: it takes none.
+        scale: of the grid that the block works on.
         doubled: whether the ELU is ``concat_elu``, as in PixelCNN++; PixelSNAIL has a
             plain one.
     """
@@ -58,10 +60,11 @@ class GatedResnet(nnx.Module):
         other_features: int,
         taps: Taps,
         *,
-        num_classes: int | None,
+        conditions: ConditionSizes | None,
         dropout: float,
         conv: MakeNormed,
         doubled: bool = True,
+        scale: int = 1,
     ):
         self.dropout = dropout
         self.doubled = doubled
@@ -77,14 +80,16 @@ class GatedResnet(nnx.Module):
             times * features, 2 * features, taps, first_deviation=GATE_DEVIATION
         )
         self.condition = (
-            None if num_classes is None else ClassBias(num_classes, 2 * features)
+            None
+            if conditions is None
+            else ConditionBias(conditions, 2 * features, scale=scale)
         )
 
     def __call__(
         self,
         x: jax.Array,
         other: jax.Array | None,
-        conditions: Conditions,
+        conditions: ReadConditions,
         apply: Pass,
     ) -> jax.Array:
         """Same shape out as in, under any pass."""
@@ -113,7 +118,7 @@ class Projection(nnx.Module):
             in_features,
             0,
             square(1),
-            num_classes=None,
+            conditions=None,
             dropout=dropout,
             conv=conv,
             doubled=False,
@@ -121,4 +126,4 @@ class Projection(nnx.Module):
         self.out = conv(in_features, out_features, square(1))
 
     def __call__(self, x: jax.Array, apply: Pass) -> jax.Array:
-        return apply(self.out, self.block(x, None, NO_CONDITIONS, apply))
+        return apply(self.out, self.block(x, None, NOTHING_READ, apply))

@@ -1,6 +1,7 @@
 """The contract of a model: what sampling, likelihood and training may ask of one."""
 
 import dataclasses
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -9,23 +10,31 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from pixelcnn_jax.arguments import checked_labels, require_range
+from pixelcnn_jax.arguments import (
+    require_condition,
+    require_condition_map,
+    require_labels,
+    require_range,
+)
 from pixelcnn_jax.config import ModelConfig
 from pixelcnn_jax.distributions import Distribution, build_distribution
 from pixelcnn_jax.errors import require
 from pixelcnn_jax.layers import (
     NO_CONDITIONS,
+    NOTHING_READ,
     AnyLayer,
     At,
     CachedPass,
     Caches,
     CalibratingPass,
     CausalLayer,
+    ConditionReader,
     Conditions,
     ImagePass,
     NormedConv,
     Part,
     Pass,
+    ReadConditions,
     Row,
     Spec,
     Works,
@@ -65,7 +74,8 @@ class PixelModel(nnx.Module):
     * ``network(x, above, conditions, apply)``: the body, from encoded pixels to the
       ``distribution.num_outputs`` features that parameterise a pixel's distribution. It
       applies layers by ``apply(layer, x)`` and asks ``apply`` for the rest; see
-      `layers.Pass`.
+      `layers.Pass`. Where a `layers.ConditionBias` of ``reader.sizes`` is applied, it
+      learns of what images are conditioned on, if they are.
     * if it has one, ``vertical(x, conditions, apply)``: the stack that sees only whole
       rows above, which runs once per row. Its result, a pytree of features, flows to
       ``network`` as ``above``; ``apply.here`` takes the current position of a part.
@@ -74,7 +84,7 @@ class PixelModel(nnx.Module):
     pass, caches, steps and lag are derived here from its layers, and every theorem of
     the tests runs on it once it stands in their registry. A walk goes
 
-        caches = model.init_caches(spec)
+        caches = model.init_caches(spec, conditions)
         for each row:
             caches = model.start_row(caches, row)
             for each front of positions in it:
@@ -84,21 +94,29 @@ class PixelModel(nnx.Module):
 
     config: ModelConfig
 
-    def __init__(self, config: ModelConfig):
+    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs | None = None):
         self.config = config
         self.distribution: Distribution = build_distribution(config)
+        self.reader = ConditionReader(
+            classes=config.num_classes,
+            features=config.condition_features,
+            channels=config.condition_channels,
+            levels=config.condition_levels,
+            width=config.condition_width,
+            rngs=rngs,
+        )
 
     def encode(self, images: jax.Array) -> jax.Array:
         """Levels ``[..., C]`` as the floats that the network reads."""
         raise NotImplementedError(f"{type(self).__name__} must define encode")
 
     def network(
-        self, x: jax.Array, above: Above, conditions: Conditions, apply: Pass
+        self, x: jax.Array, above: Above, conditions: ReadConditions, apply: Pass
     ) -> jax.Array:
         """The body: encoded pixels to what parameterises each pixel's distribution."""
         raise NotImplementedError(f"{type(self).__name__} must define network")
 
-    def vertical(self, x: jax.Array, conditions: Conditions, apply: Pass) -> Above:
+    def vertical(self, x: jax.Array, conditions: ReadConditions, apply: Pass) -> Above:
         """What the rows above tell about each position; ``()`` if there is no stack."""
         return ()
 
@@ -109,6 +127,8 @@ class PixelModel(nnx.Module):
         images_BHWC: Images,
         labels: Images | None = None,
         *,
+        condition: Images | None = None,
+        condition_map: Images | None = None,
         dropout_keys: jax.Array | None = None,
         reverse_mode: bool = False,
     ) -> jax.Array:
@@ -118,6 +138,10 @@ class PixelModel(nnx.Module):
             images_BHWC: integers ``[B, H, W, C]`` in ``[0, levels)``. H and W need not
                 be the config's.
             labels: int ``[B]``, the classes; only for a model with classes.
+            condition: float ``[B, D]``, a vector for each image; only for a model with
+                ``condition_features``.
+            condition_map: ``[B, h, w, D]``, of a height and width that divide the
+                images'; only for a model with ``condition_channels``.
             dropout_keys: keys ``[B]``, only for training.
             reverse_mode: faster gradients, at the price of forward-mode
                 differentiation; the values are the same.
@@ -126,17 +150,33 @@ class PixelModel(nnx.Module):
             float32, for a categorical output logits ``[B, H, W, C, V]``, for a mixture
             its parameters ``[B, H, W, P]``.
         """
+        return self.given(
+            images_BHWC,
+            Conditions(labels, condition, condition_map),
+            dropout_keys=dropout_keys,
+            reverse_mode=reverse_mode,
+        )
+
+    def given(
+        self,
+        images_BHWC: Images,
+        conditions: Conditions,
+        *,
+        dropout_keys: jax.Array | None = None,
+        reverse_mode: bool = False,
+    ) -> jax.Array:
+        """The image pass for conditions in one piece; see `__call__`."""
         apply = ImagePass(dropout_keys, reverse_mode)
-        return self._under(apply, images_BHWC, labels)
+        return self._under(apply, images_BHWC, conditions)
 
     def _under(
-        self, apply: ImagePass, images_BHWC: Images, labels: Images | None
+        self, apply: ImagePass, images_BHWC: Images, conditions: Conditions
     ) -> jax.Array:
-        conditions = Conditions(None if labels is None else jnp.asarray(labels))
+        read = self.reader(conditions, *images_BHWC.shape[1:3])
         # Features first, as image passes have them; steps leave them last.
         x = jnp.moveaxis(self.encode(jnp.asarray(images_BHWC)), -1, 0)
-        above = self.vertical(x, conditions, apply)
-        raw = self.network(x, above, conditions, apply)
+        above = self.vertical(x, read, apply)
+        raw = self.network(x, above, read, apply)
         return self.distribution.outputs(raw, apply.features)
 
     @property
@@ -148,16 +188,15 @@ class PixelModel(nnx.Module):
     def calibrate(
         self,
         images_BHWC: Images,
-        labels: Images | None = None,
+        conditions: Conditions,
         *,
         dropout_keys: jax.Array | None = None,
     ) -> None:
         """Initialise weight-normalised layers from these images, in place.
 
-        Arguments as for the image pass.
+        Arguments as for `given`.
         """
-        apply = CalibratingPass(dropout_keys)
-        self._under(apply, images_BHWC, labels)
+        self._under(CalibratingPass(dropout_keys), images_BHWC, conditions)
 
     # --- derived: steps over caches
 
@@ -170,8 +209,12 @@ class PixelModel(nnx.Module):
             if isinstance(module, CausalLayer)
         }
 
-    def init_caches(self, spec: Spec) -> ModelCaches:
-        """What is known before the first pixel."""
+    def init_caches(
+        self, spec: Spec, conditions: Conditions = NO_CONDITIONS
+    ) -> ModelCaches:
+        """What is known before the first pixel, of images with these conditions."""
+        read = self.reader(conditions, spec.height, spec.width)
+        spec = spec._replace(conditions=read)
         layers = {
             name: layer.init_cache(spec.on_grid(layer.scale))
             for name, layer in self.causal_layers().items()
@@ -196,7 +239,7 @@ class PixelModel(nnx.Module):
         apply = self._cached_pass(caches, Row(row), works)
         # The stack sees only rows above: what its own row holds has no effect.
         x = self.encode(self._zeros(caches))
-        above = self.vertical(x, NO_CONDITIONS, apply)
+        above = self.vertical(x, NOTHING_READ, apply)
         return dataclasses.replace(caches, layers=apply.caches, above=above)
 
     def _zeros(self, caches: ModelCaches) -> jax.Array:
@@ -220,7 +263,7 @@ class PixelModel(nnx.Module):
             x, row = self.encode(self._zeros(caches)), Row(jnp.int32(0))
             for part in (self.vertical, partial(self.network, above=caches.above)):
                 apply = self._cached_pass(caches, row)
-                part(x, conditions=NO_CONDITIONS, apply=apply)
+                part(x, conditions=NOTHING_READ, apply=apply)
                 applied.update(apply.applied)
 
         jax.eval_shape(trace, caches)
@@ -244,7 +287,7 @@ class PixelModel(nnx.Module):
         apply = self._cached_pass(caches, at, works)
         x = self.encode(pixels_FBC)
         # No conditions: `init_caches` has put what layers need of them in their caches.
-        raw = self.network(x, caches.above, NO_CONDITIONS, apply)
+        raw = self.network(x, caches.above, NOTHING_READ, apply)
         outputs = self.distribution.outputs(raw, apply.features)
         return outputs, dataclasses.replace(caches, layers=apply.caches)
 
@@ -319,15 +362,28 @@ class PixelModel(nnx.Module):
         )
         require_range("levels", images, c.levels, "; see data.quantize")
 
-    def check_labels(self, labels: Images | None, count: int) -> jax.Array | None:
-        """The labels as int32 ``[count]``.
+    def check_conditions(self, given: Conditions, shape: Sequence[int]) -> None:
+        """Raise unless these are conditions of images that this model can take.
 
-        Inside ``jit`` their range is not checked.
+        Inside ``jit`` their values are not checked.
+
+        Args:
+            given: what is given of the images.
+            shape: of the images, ``N, H, W, ...``.
 
         Raises:
             UserError: they are not what the model takes.
         """
-        return checked_labels(labels, count, self.config.num_classes)
+        c, (count, *size) = self.config, shape[:3]
+        require_labels(given.labels, count, c.num_classes)
+        require_condition(given.condition, count, c.condition_features)
+        require_condition_map(
+            given.condition_map,
+            count,
+            c.condition_channels,
+            c.condition_levels,
+            (size[0], size[1]),
+        )
 
 
 def require_model(model: object) -> None:

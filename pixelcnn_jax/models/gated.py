@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from pixelcnn_jax.config import GatedPixelCNNConfig
-from pixelcnn_jax.layers import CausalConv, Conditions, GatedLayer, Pass
+from pixelcnn_jax.layers import CausalConv, GatedLayer, Pass, ReadConditions
 from pixelcnn_jax.masks import square
 from pixelcnn_jax.models.base import PixelModel
 
@@ -27,7 +27,7 @@ class GatedPixelCNN(PixelModel):
     """
 
     def __init__(self, config: GatedPixelCNNConfig, *, rngs: nnx.Rngs):
-        super().__init__(config)
+        super().__init__(config, rngs=rngs)
         features, head = config.features, config.head_features
         unordered = partial(CausalConv, dtype=config.dtype, rngs=rngs)
         conv = partial(unordered, num_channels=self.distribution.ordered_channels)
@@ -40,7 +40,7 @@ class GatedPixelCNN(PixelModel):
                 config.kernel_size if index else config.first_kernel_size,
                 "B" if index else "A",
                 last=index == config.num_layers,
-                num_classes=config.num_classes,
+                conditions=self.reader.sizes,
                 dropout=config.dropout,
                 conv=conv,
                 unordered=unordered,
@@ -55,7 +55,7 @@ class GatedPixelCNN(PixelModel):
         return images.astype(jnp.float32) * (2 / (self.config.levels - 1)) - 1
 
     def vertical(
-        self, x: jax.Array, conditions: Conditions, apply: Pass
+        self, x: jax.Array, conditions: ReadConditions, apply: Pass
     ) -> tuple[jax.Array, ...]:
         """What flows from each layer of the vertical stack to the horizontal one."""
         links = []
@@ -68,7 +68,7 @@ class GatedPixelCNN(PixelModel):
         self,
         x: jax.Array,
         above: tuple[jax.Array, ...],
-        conditions: Conditions,
+        conditions: ReadConditions,
         apply: Pass,
     ) -> jax.Array:
         # A scalar, so that the first skip gives the shape, under any pass.

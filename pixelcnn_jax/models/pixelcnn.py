@@ -9,9 +9,9 @@ from flax import nnx
 from pixelcnn_jax.config import PixelCNNConfig
 from pixelcnn_jax.layers import (
     CausalConv,
-    ClassBias,
-    Conditions,
+    ConditionBias,
     Pass,
+    ReadConditions,
     ResidualBlock,
 )
 from pixelcnn_jax.masks import square
@@ -23,12 +23,12 @@ class PixelCNN(PixelModel):
 
     A masked first layer of type A, residual blocks, two 1x1 layers and one 1x1 layer to
     the outputs; ReLU throughout. After van den Oord et al. 2016 (arXiv:1601.06759),
-    section 3.3, with one width in the body and in the head. With classes, which the
-    book does not have, each layer that sees neighbours adds a vector for the class.
+    section 3.3, with one width in the body and in the head. With conditions, which
+    the book does not have, each layer that sees neighbours adds what it makes of them.
     """
 
     def __init__(self, config: PixelCNNConfig, *, rngs: nnx.Rngs):
-        super().__init__(config)
+        super().__init__(config, rngs=rngs)
         features, size = config.features, config.first_kernel_size
         conv = partial(
             CausalConv,
@@ -38,14 +38,14 @@ class PixelCNN(PixelModel):
         )
         block = partial(
             ResidualBlock,
-            num_classes=config.num_classes,
+            conditions=self.reader.sizes,
             dropout=config.dropout,
             conv=conv,
         )
         self.first = conv(
             config.channels, features, square(size), "A", fan_taps=size**2
         )
-        self.condition = ClassBias(config.num_classes, features)
+        self.condition = ConditionBias(self.reader.sizes, features)
         self.blocks = nnx.List(
             [block(features, config.kernel_size) for _ in range(config.num_blocks)]
         )
@@ -57,7 +57,7 @@ class PixelCNN(PixelModel):
         return images.astype(jnp.float32) / self.config.levels
 
     def network(
-        self, x: jax.Array, above: Above, conditions: Conditions, apply: Pass
+        self, x: jax.Array, above: Above, conditions: ReadConditions, apply: Pass
     ) -> jax.Array:
         y = nnx.relu(apply(self.condition, (apply(self.first, x), conditions)))
         for block in self.blocks:

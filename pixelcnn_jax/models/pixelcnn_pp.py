@@ -9,11 +9,12 @@ from flax import nnx
 
 from pixelcnn_jax.config import PixelCNNPPConfig
 from pixelcnn_jax.layers import (
-    Conditions,
+    ConditionSizes,
     GatedResnet,
     Grow,
     NormedConv,
     Pass,
+    ReadConditions,
     Shrink,
 )
 from pixelcnn_jax.masks import above, square
@@ -47,15 +48,17 @@ class Resolution(nnx.Module):
         self,
         config: PixelCNNPPConfig,
         level: int,
+        conditions: ConditionSizes,
         rngs: nnx.Rngs,
     ):
         filters, scale = config.filters, 2**level
         conv = partial(NormedConv, scale=scale, dtype=config.dtype, rngs=rngs)
         resnet = partial(
             GatedResnet,
-            num_classes=config.num_classes,
+            conditions=conditions,
             dropout=config.dropout,
             conv=conv,
+            scale=scale,
         )
         is_coarsest = level + 1 == config.resolutions
         down, up = range(config.num_resnets), range(config.num_resnets + 1)
@@ -92,7 +95,7 @@ class PixelCNNPP(PixelModel):
     """
 
     def __init__(self, config: PixelCNNPPConfig, *, rngs: nnx.Rngs):
-        super().__init__(config)
+        super().__init__(config, rngs=rngs)
         conv = partial(NormedConv, dtype=config.dtype, rngs=rngs)
         # One more for the channel of ones that `encode` adds.
         inputs, filters = config.channels + 1, config.filters
@@ -101,7 +104,10 @@ class PixelCNNPP(PixelModel):
         self.first_v = conv(inputs, filters, two_rows, "A", shift=(1, 0))
         self.first_above, self.first_left = first_layers_so_far(inputs, filters, conv)
         self.resolutions = nnx.List(
-            [Resolution(config, level, rngs) for level in range(config.resolutions)]
+            [
+                Resolution(config, level, self.reader.sizes, rngs)
+                for level in range(config.resolutions)
+            ]
         )
         self.last = conv(filters, self.distribution.num_outputs, square(1))
 
@@ -109,14 +115,14 @@ class PixelCNNPP(PixelModel):
         return signed_with_ones(images, self.config.levels)
 
     def vertical(
-        self, x: jax.Array, conditions: Conditions, apply: Pass
+        self, x: jax.Array, conditions: ReadConditions, apply: Pass
     ) -> tuple[Found, ...]:
         """What the vertical stream found at each resolution."""
         _, found = self._down_and_up_v(0, conditions, apply(self.first_v, x), apply)
         return found
 
     def _down_and_up_v(
-        self, level: int, conditions: Conditions, v: jax.Array, apply: Pass
+        self, level: int, conditions: ReadConditions, v: jax.Array, apply: Pass
     ) -> tuple[jax.Array, tuple[Found, ...]]:
         here = self.resolutions[level]
         # A stack of short-cuts: the way up takes them in reverse. The first is no
@@ -143,7 +149,7 @@ class PixelCNNPP(PixelModel):
         self,
         x: jax.Array,
         above: tuple[Found, ...],
-        conditions: Conditions,
+        conditions: ReadConditions,
         apply: Pass,
     ) -> jax.Array:
         h = apply(self.first_above, x) + apply(self.first_left, x)
@@ -154,7 +160,7 @@ class PixelCNNPP(PixelModel):
         self,
         level: int,
         above: tuple[Found, ...],
-        conditions: Conditions,
+        conditions: ReadConditions,
         h: jax.Array,
         apply: Pass,
     ) -> tuple[jax.Array, tuple[()]]:

@@ -9,12 +9,13 @@ from flax import nnx
 from pixelcnn_jax.config import PixelSNAILConfig
 from pixelcnn_jax.layers import (
     Attention,
-    Conditions,
+    ConditionSizes,
     Coordinates,
     GatedResnet,
     NormedConv,
     Pass,
     Projection,
+    ReadConditions,
     Seen,
 )
 from pixelcnn_jax.masks import square
@@ -29,12 +30,14 @@ from pixelcnn_jax.models.shifted import (
 class Block(nnx.Module):
     """Residual blocks, then attention, whose result a last block takes in."""
 
-    def __init__(self, config: PixelSNAILConfig, rngs: nnx.Rngs):
+    def __init__(
+        self, config: PixelSNAILConfig, conditions: ConditionSizes, rngs: nnx.Rngs
+    ):
         c, filters, heads = config, config.filters, config.num_heads
         conv = partial(NormedConv, dtype=c.dtype, rngs=rngs)
         resnet = partial(
             GatedResnet,
-            num_classes=c.num_classes,
+            conditions=conditions,
             dropout=c.dropout,
             conv=conv,
             doubled=False,
@@ -65,7 +68,7 @@ class Block(nnx.Module):
         h: jax.Array,
         pixel: jax.Array,
         background: jax.Array,
-        conditions: Conditions,
+        conditions: ReadConditions,
         apply: Pass,
     ) -> jax.Array:
         """Same shape out as in, under any pass."""
@@ -91,21 +94,23 @@ class PixelSNAIL(PixelModel):
     """
 
     def __init__(self, config: PixelSNAILConfig, *, rngs: nnx.Rngs):
-        super().__init__(config)
+        super().__init__(config, rngs=rngs)
         conv = partial(NormedConv, dtype=config.dtype, rngs=rngs)
         # One more for the channel of ones that `encode` adds.
         self.first_above, self.first_left = first_layers_so_far(
             config.channels + 1, config.filters, conv
         )
         self.coordinates = Coordinates()
-        self.blocks = nnx.List([Block(config, rngs) for _ in range(config.num_blocks)])
+        self.blocks = nnx.List(
+            [Block(config, self.reader.sizes, rngs) for _ in range(config.num_blocks)]
+        )
         self.last = conv(config.filters, self.distribution.num_outputs, square(1))
 
     def encode(self, images: jax.Array) -> jax.Array:
         return signed_with_ones(images, self.config.levels)
 
     def network(
-        self, x: jax.Array, above: Above, conditions: Conditions, apply: Pass
+        self, x: jax.Array, above: Above, conditions: ReadConditions, apply: Pass
     ) -> jax.Array:
         pixel, _ = jnp.split(x, [self.config.channels], apply.features)
         where = apply(self.coordinates, x)

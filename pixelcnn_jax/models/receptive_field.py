@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from pixelcnn_jax.config import ModelConfig
 from pixelcnn_jax.layers import Conditions, ImagePass
 from pixelcnn_jax.models.base import PixelModel
 
@@ -67,14 +68,25 @@ def _jacobian(
 ) -> jax.Array:
     """Derivatives ``[W, C, numbers, H, W, C]`` of a row's outputs."""
     model = nnx.merge(graph, params)
-    labels = jnp.zeros(1, jnp.int32) if model.config.num_classes else None
+    read = model.reader(_some_conditions(model.config), *x_HWC.shape[:2])
 
     def outputs(x_HWC: jax.Array) -> jax.Array:
         x_CBHW = jnp.moveaxis(model.encode(x_HWC[None]), -1, 0)
-        apply, conditions = ImagePass(), Conditions(labels)
-        above = model.vertical(x_CBHW, conditions, apply)
-        raw_PW = model.network(x_CBHW, above, conditions, apply)[:, 0, row]
+        apply = ImagePass()
+        above = model.vertical(x_CBHW, read, apply)
+        raw_PW = model.network(x_CBHW, above, read, apply)[:, 0, row]
         ordered = model.distribution.ordered_channels
         return jnp.moveaxis(raw_PW.reshape(ordered, -1, raw_PW.shape[-1]), -1, 0)
 
     return jax.jacrev(outputs)(x_HWC)
+
+
+def _some_conditions(config: ModelConfig) -> Conditions:
+    """Conditions of one image, the same everywhere."""
+    vector, channels = config.condition_features, config.condition_channels
+    dtype = jnp.int32 if config.condition_levels else jnp.float32
+    return Conditions(
+        jnp.zeros(1, jnp.int32) if config.num_classes else None,
+        jnp.ones((1, vector)) if vector else None,
+        jnp.ones((1, 1, 1, channels), dtype) if channels else None,
+    )

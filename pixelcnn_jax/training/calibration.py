@@ -8,6 +8,7 @@ from pixelcnn_jax.config import Config
 from pixelcnn_jax.data import TRAIN_SEED, ImageSet, batch_order
 from pixelcnn_jax.models.base import PixelModel
 from pixelcnn_jax.params import Params, from_params, to_params
+from pixelcnn_jax.training.feed import conditions_of
 
 
 def calibrated(model: PixelModel, config: Config, images: ImageSet) -> PixelModel:
@@ -24,8 +25,7 @@ def calibrated(model: PixelModel, config: Config, images: ImageSet) -> PixelMode
     size = config.training.batch_size
     # No padding among them: `learn` asks for at least a batch of images.
     first = np.sort(batch_order(config.seed, 0, len(images), size)[0])
-    labels = None if images.labels is None else images.labels[first]
-    batch = ImageSet(images.images[first], labels, images.brightness)
+    batch = images.choose(first)
     root = keys.for_purpose(keys.root(config.seed), keys.Purpose.INITIALISATION)
     dropout_keys = jax.random.split(root, len(first)) if config.model.dropout else None
     graph, params = to_params(model)
@@ -35,7 +35,7 @@ def calibrated(model: PixelModel, config: Config, images: ImageSet) -> PixelMode
         # A model of the trace's own: changed in place, and no tracer stays behind.
         fresh = from_params(graph, params)
         levels = np.asarray(batch.levels(TRAIN_SEED))
-        fresh.calibrate(levels, batch.labels, dropout_keys=dropout_keys)
+        fresh.calibrate(levels, conditions_of(batch), dropout_keys=dropout_keys)
         return to_params(fresh)[1]
 
     return from_params(graph, calibrate(params))

@@ -12,6 +12,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from pixelcnn_jax.data import ImageSet, batch_order
 from pixelcnn_jax.devices import DATA, replicated
+from pixelcnn_jax.layers import Conditions
 from pixelcnn_jax.training.shares import Shares
 
 # The rest is for weights, the optimizer's moments and activations.
@@ -33,8 +34,8 @@ class Batches(NamedTuple):
 
     images: jax.Array
     """Levels or brightness ``[M, H, W, C]``, as many on each device."""
-    labels: jax.Array | None
-    """int32 ``[M]``."""
+    given: Conditions
+    """What each image is conditioned on, ``[M, ...]``."""
     place: jax.Array
     """int32 ``[batches, width]``: where on its device each image lies."""
     image: jax.Array
@@ -87,7 +88,7 @@ def choose_feed(
     images: ImageSet, shares: Shares
 ) -> type["Resident"] | type["SentAhead"]:
     """`Resident` if the images fit on the devices, else `SentAhead`."""
-    size, device = images.images.nbytes, shares.mesh.devices.flat[0]
+    size, device = _bytes(images), shares.mesh.devices.flat[0]
     if device.platform == "cpu":
         # A CPU's devices share one memory, and each holds a copy.
         fits = size * shares.mesh.size <= RESIDENT_BYTES_ON_CPU
@@ -106,7 +107,7 @@ class Resident:
     def __init__(self, images: ImageSet, shares: Shares, order: Order):
         everywhere = replicated(shares.mesh)
         self._images = jax.device_put(images.images, everywhere)
-        self._labels = jax.device_put(_int32(images.labels), everywhere)
+        self._given = jax.device_put(conditions_of(images), everywhere)
         self._mesh, self._order = shares.mesh, order
         self._epoch: tuple[int, jax.Array, jax.Array] | None = None
 
@@ -120,7 +121,7 @@ class Resident:
             self._epoch = (epoch, *placed)
         _, place, index = self._epoch
         stop = min(start + count, self._order.batches)
-        return Batches(self._images, self._labels, place, index, start, stop)
+        return Batches(self._images, self._given, place, index, start, stop)
 
 
 class SentAhead:
@@ -133,9 +134,9 @@ class SentAhead:
     spec = PartitionSpec(DATA)
 
     def __init__(self, images: ImageSet, shares: Shares, order: Order):
-        self._images, self._labels = images.images, _int32(images.labels)
+        self._images, self._given = images.images, conditions_of(images)
         self._shares, self._order = shares, order
-        batch = images.images[:1].nbytes * shares.width
+        batch = _bytes(images.first(1)) * shares.width
         self._rows = min(order.batches, max(1, SENT_BYTES // batch))
         # One thread is enough: only the next part is ever under way.
         self._pool = concurrent.futures.ThreadPoolExecutor(1)
@@ -161,18 +162,30 @@ class SentAhead:
         # batches must lie together.
         by_device = index.reshape(self._rows, mesh.size, share).swapaxes(0, 1).ravel()
         chosen = np.maximum(by_device, 0)
-        labels = None if self._labels is None else self._labels[chosen]
+        given = jax.tree.map(lambda x: x[chosen], self._given)
         # In its piece, a device finds the share of batch after batch.
         place = np.arange(self._rows * share, dtype=np.int32).reshape(-1, share)
-        images, labels = jax.device_put(
-            (self._images[chosen], labels), NamedSharding(mesh, self.spec)
+        images, given = jax.device_put(
+            (self._images[chosen], given), NamedSharding(mesh, self.spec)
         )
         place, index = jax.device_put(
             (np.tile(place, mesh.size), index),
             NamedSharding(mesh, PartitionSpec(None, DATA)),
         )
-        return Batches(images, labels, place, index, 0, stop - start)
+        return Batches(images, given, place, index, 0, stop - start)
 
 
-def _int32(labels: np.ndarray | None) -> np.ndarray | None:
-    return None if labels is None else np.asarray(labels, np.int32)
+def conditions_of(images: ImageSet) -> Conditions:
+    """What images are conditioned on, in the number types that models read."""
+    condition, labels = images.condition, images.labels
+    return Conditions(
+        None if labels is None else np.asarray(labels, np.int32),
+        None if condition is None else np.asarray(condition, np.float32),
+        images.condition_map,
+    )
+
+
+def _bytes(images: ImageSet) -> int:
+    """That images take with all that is given of them."""
+    arrays = jax.tree.leaves((images.images, conditions_of(images)))
+    return sum(array.nbytes for array in arrays)

@@ -19,14 +19,16 @@ from pixelcnn_jax.data import (
     Lazy,
 )
 from pixelcnn_jax.errors import UserError, require
+from pixelcnn_jax.layers import Conditions
 from pixelcnn_jax.likelihood import evaluate
 from pixelcnn_jax.models import build_model
 from pixelcnn_jax.models.base import PixelModel
 from pixelcnn_jax.runs import Row, tables
 from pixelcnn_jax.training.beginning import first_model
+from pixelcnn_jax.training.feed import conditions_of
 from pixelcnn_jax.training.keeping import Keeper
 from pixelcnn_jax.training.microbatch import with_microbatch
-from pixelcnn_jax.training.reports import Console, Result
+from pixelcnn_jax.training.reports import SAMPLES, Console, Result
 from pixelcnn_jax.training.streamed import Stream
 from pixelcnn_jax.training.trainer import Trainer
 from pixelcnn_jax.training.update import TrainState
@@ -175,7 +177,13 @@ def _judge(
     model, step = trainer.model(state), int(state.step)
     # Without validation images, some others still tell a broken model.
     judged = validation if len(validation) else _first_batch(images, config)
-    bits = evaluate(model, judged.images, judged.labels).bits_per_dim
+    bits = evaluate(
+        model,
+        judged.images,
+        judged.labels,
+        condition=judged.condition,
+        condition_map=judged.condition_map,
+    ).bits_per_dim
     _require_number(bits, step)
     # Rounded as the table holds them, so that rows read back are equal.
     row = Row(
@@ -184,8 +192,8 @@ def _judge(
         round(_train_bits(trainer, state, trainer.batches), tables.DIGITS),
         round(bits, tables.DIGITS) if len(validation) else None,
     )
-    speed = trainer.num_images / seconds
-    return Result(row, seconds, speed, model, config.seed)
+    speed, shown = trainer.num_images / seconds, conditions_of(judged.first(SAMPLES))
+    return Result(row, seconds, speed, model, config.seed, shown)
 
 
 def _require_finite(state: TrainState) -> None:
@@ -212,7 +220,8 @@ def _require_number(value: float, step: int) -> None:
 
 def _first_batch(images: ImageSet, config: Config) -> ImageSet:
     first = images.first(config.training.batch_size)
-    return ImageSet(first.levels(TRAIN_SEED), first.labels)
+    levels = first.levels(TRAIN_SEED)
+    return dataclasses.replace(first, images=levels, brightness=False)
 
 
 def suited(model: PixelModel, images: ImageSet, name: str) -> ImageSet:
@@ -222,7 +231,7 @@ def suited(model: PixelModel, images: ImageSet, name: str) -> ImageSet:
 
     Raises:
         UserError: the images have other channels, another size or other levels than the
-            model's, or their labels are not its classes.
+            model's, or their conditions are not those it takes.
     """
     config, images = model.config, images.for_model(model.config)
     if images.brightness:
@@ -243,7 +252,8 @@ def suited(model: PixelModel, images: ImageSet, name: str) -> ImageSet:
         f" model.height and model.width say, got {size[0]} by {size[1]}; resize them or"
         " change the model",
     )
-    model.check_labels(images.labels, len(images))
+    given = Conditions(images.labels, images.condition, images.condition_map)
+    model.check_conditions(given, images.images.shape)
     if images.brightness and name != "training":
         drawn = images.levels(VALIDATION_SEED)
         return dataclasses.replace(images, images=drawn, brightness=False)

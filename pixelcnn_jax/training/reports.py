@@ -9,12 +9,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
+import jax
 import numpy as np
 from tqdm import tqdm
 
 from pixelcnn_jax import keys, pictures
 from pixelcnn_jax.data import classes_in_turn
 from pixelcnn_jax.files import write_bytes
+from pixelcnn_jax.layers import Conditions
 from pixelcnn_jax.models.base import PixelModel
 from pixelcnn_jax.runs import Row, tables
 from pixelcnn_jax.sampling import sample
@@ -37,14 +39,33 @@ class Result:
     model: PixelModel
     """The network at its end, with the EMA weights if there are any."""
     seed: int
+    given: Conditions
+    """Of some images that it was judged by: what samples are drawn for, unless classes
+    are all there is."""
 
     @functools.cached_property
     def samples(self) -> np.ndarray:
         """A grid of samples, uint8 ``[height, width, 3]``, drawn when first asked."""
         config = self.model.config
-        labels = classes_in_turn(range(config.num_classes), SAMPLES)
-        drawn = sample(self.model, preview_key(self.seed), SAMPLES, labels=labels)
+        given = self._shown()
+        drawn = sample(
+            self.model,
+            preview_key(self.seed),
+            SAMPLES,
+            labels=given.labels,
+            condition=given.condition,
+            condition_map=given.condition_map,
+        )
+        labels = None if given.labels is None else np.asarray(given.labels)
         return pictures.grid(np.asarray(drawn), config.levels, labels)
+
+    def _shown(self) -> Conditions:
+        """The conditions of the samples."""
+        if self.given.condition is None and self.given.condition_map is None:
+            classes = range(self.model.config.num_classes)
+            return Conditions(classes_in_turn(classes, SAMPLES))
+        # Labels of the same images: they belong together.
+        return jax.tree.map(lambda x: np.resize(x, (SAMPLES, *x.shape[1:])), self.given)
 
 
 def preview_key(seed: int):

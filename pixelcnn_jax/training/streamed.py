@@ -11,7 +11,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from pixelcnn_jax.data import BatchReader, ImageSet
 from pixelcnn_jax.devices import DATA
 from pixelcnn_jax.errors import require
-from pixelcnn_jax.training.feed import SENT_BYTES, Batches
+from pixelcnn_jax.training.feed import SENT_BYTES, Batches, conditions_of
 from pixelcnn_jax.training.shares import Shares
 
 
@@ -72,17 +72,17 @@ class Streamed:
             return cut.swapaxes(0, 1).reshape(-1, *filled.shape[2:])
 
         images = arranged([np.asarray(x.images) for x in sets], self._dtype)
-        given = [x.labels for x in sets if x.labels is not None]
-        labels = arranged(given, np.dtype(np.int32)) if given else None
-        place = np.arange(self._rows * share, dtype=np.int32).reshape(-1, share)
-        images, labels = jax.device_put(
-            (images, labels), NamedSharding(mesh, self.spec)
+        given = jax.tree.map(
+            lambda *arrays: arranged(list(arrays), arrays[0].dtype),
+            *map(conditions_of, sets),
         )
+        place = np.arange(self._rows * share, dtype=np.int32).reshape(-1, share)
+        images, given = jax.device_put((images, given), NamedSharding(mesh, self.spec))
         place, index = jax.device_put(
             (np.tile(place, mesh.size), index),
             NamedSharding(mesh, PartitionSpec(None, DATA)),
         )
-        return Batches(images, labels, place, index, 0, number), position
+        return Batches(images, given, place, index, 0, number), position
 
     def _next(self) -> ImageSet:
         found = self._stream.suited(self._stream.reader.next())

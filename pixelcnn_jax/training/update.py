@@ -144,7 +144,7 @@ class Updates:
         found = image_log_prob(
             from_params(self._graph, params),
             self._randomness.levels(batches.images[place], step, index),
-            None if batches.labels is None else batches.labels[place],
+            jax.tree.map(lambda x: x[place], batches.given),
             dropout_keys=self._randomness.dropout_keys(step, index),
             reverse_mode=True,
         )

@@ -1,7 +1,6 @@
 """Draw images from a trained model: python sample.py [OPTIONS]"""
 
-from pixelcnn_jax.commands.main import door
-from pixelcnn_jax.commands.sample import COMMAND
+from pixelcnn_jax.doors import door
 
 if __name__ == "__main__":
-    door(COMMAND)
+    door("sample")

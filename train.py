@@ -1,7 +1,6 @@
 """Train a PixelCNN: python train.py [PRESET] [OPTIONS]"""
 
-from pixelcnn_jax.commands.main import door
-from pixelcnn_jax.commands.train import COMMAND
+from pixelcnn_jax.doors import door
 
 if __name__ == "__main__":
-    door(COMMAND)
+    door("train")

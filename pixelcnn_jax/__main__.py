@@ -1,5 +1,5 @@
 """python -m pixelcnn_jax"""
 
-from pixelcnn_jax.commands.main import main
+from pixelcnn_jax.doors import main
 
 main()

@@ -2,12 +2,14 @@
 
 import contextlib
 import functools
+import math
 import os
 import warnings
 from pathlib import Path
 
 import jax
 
+from pixelcnn_jax.cgroups import cpu_quota
 from pixelcnn_jax.errors import UserError
 
 FORCED = "xla_force_host_platform_device_count"
@@ -97,8 +99,5 @@ def usable_cores() -> int:
     """Cores that this process may use, a container's share included."""
     affinity = getattr(os, "sched_getaffinity", None)
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        return max(1, min(cores, -(-int(quota) // int(period))))
-    except (OSError, ValueError):  # no such file, or "max": no limit
-        return cores
+    quota = cpu_quota()
+    return cores if quota is None else max(1, min(cores, math.ceil(quota)))

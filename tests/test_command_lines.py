@@ -172,9 +172,9 @@ def test_samples_that_cannot_be_written_leave_the_old_ones(
     assert output.read_text() == "old"
 
 
-def test_evaluate_reads_the_data_from_elsewhere(capsys):
-    evaluate.run(["--split", "validation", "--data-dir", "."], "evaluate")
-    assert "digits validation: 200 images" in capsys.readouterr().out
+def test_a_folder_that_a_set_does_not_need_is_refused(capsys):
+    line = refused("evaluate", ["--split", "validation", "--data-dir", "."], capsys)
+    assert "error: --data-dir must be left out for digits, which ship with" in line
 
 
 def test_evaluate_names_its_own_flags(tmp_path: Path, capsys):
@@ -362,7 +362,7 @@ def test_an_installed_package_has_the_commands(tmp_path: Path):
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(site)
     (scripts,) = site.glob("*.dist-info/entry_points.txt")
-    assert "pixelcnn-jax = pixelcnn_jax.commands.main:main" in scripts.read_text()
+    assert "pixelcnn-jax = pixelcnn_jax.doors:main" in scripts.read_text()
     module = ("-m", "pixelcnn_jax")
     drawn = run(
         *module, "sample", "--num-images", "4", cwd=elsewhere, PYTHONPATH=str(site)

@@ -9,6 +9,8 @@ PACKAGE = Path(__file__).parents[1] / "pixelcnn_jax"
 
 ALLOWED = {
     "errors": set(),
+    "output": set(),
+    "cgroups": set(),
     "memory": {"errors"},
     "masks": set(),
     "files": set(),
@@ -16,11 +18,11 @@ ALLOWED = {
     "keys": set(),
     "params": set(),
     "devices": {"machine"},
-    "machine": {"errors"},
+    "machine": {"cgroups", "errors"},
     "pictures": {"files"},
     "config": {"errors"},
     "distributions": {"config", "errors"},
-    "data": {"config", "errors"},
+    "data": {"config", "files", "errors"},
     "layers": {"masks", "errors"},
     "models": {
         "arguments",
@@ -73,6 +75,7 @@ ALLOWED = {
     },
     "runs": {"models", "config", "params", "files", "errors"},
     "training": {
+        "output",
         "machine",
         "data",
         "layers",
@@ -91,6 +94,7 @@ ALLOWED = {
     },
     "commands": {
         "anomaly",
+        "output",
         "machine",
         "completion",
         "compression",
@@ -110,7 +114,8 @@ ALLOWED = {
         "training",
         "errors",
     },
-    "__main__": {"commands"},
+    "doors": {"commands"},
+    "__main__": {"doors"},
 }
 """What each part of the package may import of the package, besides itself."""
 

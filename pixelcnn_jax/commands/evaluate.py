@@ -135,10 +135,13 @@ def _data_config(settings: Settings, named: DataConfig) -> DataConfig:
         place = "path" if named.source == IMAGES else "data_dir"
         named = dataclasses.replace(named, **{place: settings.data_dir})
     if settings.data is None:
+        data.require_used(named, settings.data_dir)
         return named
     # Another set may be too small to hold out as many images as the run's own.
     held_out = named.validation_images if settings.split == "validation" else 0
-    return another_set(named, settings.data, named.data_dir, held_out)
+    named = another_set(named, settings.data, named.data_dir, held_out)
+    data.require_used(named, settings.data_dir)
+    return named
 
 
 def _comparison(settings: Settings, named: DataConfig, model: PixelModel) -> Comparison:

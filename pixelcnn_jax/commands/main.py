@@ -1,20 +1,24 @@
 """The one entry: python -m pixelcnn_jax COMMAND [OPTIONS]"""
 
-import contextlib
 import os
 import signal
 import sys
 
 from pixelcnn_jax import config
 from pixelcnn_jax.commands import compress, evaluate, export, publish, sample, train
+from pixelcnn_jax.commands.faults import line_of
 from pixelcnn_jax.commands.flags import Command, name_flags
-from pixelcnn_jax.errors import UserError
+from pixelcnn_jax.commands.program_cache import watched_cache
 from pixelcnn_jax.machine import configure_jax
+from pixelcnn_jax.output import discard, say
 
 PROGRAM = "pixelcnn-jax"
 
 STOPPED = 128
 """The exit status of a stopped command, less its signal's number."""
+
+BROKEN_PIPE = 13
+"""SIGPIPE, which Python turns into an error."""
 
 COMMANDS = {
     command.name: command
@@ -34,7 +38,7 @@ def main() -> None:
     """The console script: run the command that the first argument names."""
     name, *args = sys.argv[1:] or ["--help"]
     if name in ("-h", "--help"):
-        print(overview())
+        say(overview())
         return
     if name not in COMMANDS:
         print(
@@ -81,27 +85,30 @@ def _end_at_once(command: Command, args: list[str], program: str) -> None:
 def run_command(command: Command, args: list[str], program: str) -> None:
     """Run a command and end the process with its exit status.
 
-    0 if all went well, 2 after a `UserError`, which is shown in one line, 128 plus the
-    signal's number if it was stopped: 130 by Ctrl-C, 143 by SIGTERM.
+    0 if all went well, 2 after a mistake or a fault of the machine, which is shown in
+    one line (`line_of`), 128 plus the signal's number if it was stopped: 130 by Ctrl-C,
+    143 by SIGTERM, 141 if nobody reads its output.
     """
     configure_jax()
     try:
-        command.run(args, program)
-    except UserError as error:
-        print(f"error: {name_flags(str(error), command.flags)}", file=sys.stderr)
+        with watched_cache():
+            command.run(args, program)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        sys.exit(STOPPED + BROKEN_PIPE)
+    except Exception as error:
+        line = line_of(error)
+        if line is None:
+            raise
+        print(f"error: {name_flags(line, command.flags)}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt as interrupt:
         kept = f" ({interrupt}); the same command goes on" if str(interrupt) else ""
         print(f"\nstopped{kept}", file=sys.stderr)
         sys.exit(STOPPED + getattr(interrupt, "number", signal.SIGINT))
     finally:
-        _flush_output()
-
-
-def _flush_output() -> None:
-    """So that an output that is closed or full ends in no second error at exit."""
-    try:
-        sys.stdout.flush()
-    except (OSError, ValueError):
-        with contextlib.suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # An output that is closed or full ends in no second error at exit.
+        try:
+            sys.stdout.flush()
+        except (OSError, ValueError):
+            discard()

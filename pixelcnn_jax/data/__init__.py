@@ -20,7 +20,7 @@ from pixelcnn_jax.data.sets import (
     class_frequencies,
     classes_in_turn,
 )
-from pixelcnn_jax.data.splits import load
+from pixelcnn_jax.data.splits import load, require_used
 
 __all__ = [
     "TEST_SEED",
@@ -44,6 +44,7 @@ __all__ = [
     "own_set",
     "own_splits",
     "quantize",
+    "require_used",
     "resize",
     "settled",
     "threshold",

@@ -5,6 +5,7 @@ on disk as ``array_record`` is read without TensorFlow too. Only preparing anoth
 or reading one prepared as ``tfrecord``, needs TensorFlow.
 """
 
+import contextlib
 import difflib
 import importlib.util
 import os
@@ -19,6 +20,7 @@ from pixelcnn_jax.data.network import require_answer
 from pixelcnn_jax.data.source import Builder, Part, Source
 from pixelcnn_jax.errors import UserError, require
 
+DEFAULT_DIR = "~/tensorflow_datasets"
 INSTALL_TENSORFLOW = "pip install tensorflow-cpu"
 
 
@@ -69,7 +71,8 @@ def _builder(name: str, folder: Path | None) -> Builder:
     hint = f"; did you mean {close[0]}?" if close else ""
     unknown = (
         "data.source must be digits or an image set of the TensorFlow Datasets"
-        f" catalogue, got {name}{hint}"
+        f" catalogue, got {name}{hint}; for a folder of images of your own pass it as"
+        " data.path"
     )
     # "huggingface:name" and the like would run code that was downloaded.
     require(re.fullmatch(r"\w+(/[^:]+)?(:[\d.*]+)?", name) is not None, unknown)
@@ -80,10 +83,21 @@ def _builder(name: str, folder: Path | None) -> Builder:
     except Exception as error:  # whatever the set's own script or its files raise
         if isinstance(error, ImportError):
             _require_tensorflow(f"{name} needs TensorFlow")
+        there = ", ".join(_versions(name, folder)) or "none"
         raise UserError(
             f"{name} must be a set that TensorFlow Datasets can open, got"
-            f" {_line(error)}; choose another, or prepare it again"
+            f" {_line(error)}; choose another, or prepare it again; of its versions,"
+            f" data.data_dir ({folder or DEFAULT_DIR}) holds {there}"
         ) from error
+
+
+def _versions(name: str, folder: Path | None) -> list[str]:
+    """The versions of a set that are prepared on disk."""
+    place = (folder or Path(DEFAULT_DIR).expanduser()) / name.split(":")[0]
+    with contextlib.suppress(OSError):
+        names = [path.name for path in place.iterdir() if path.is_dir()]
+        return sorted(x for x in names if re.fullmatch(r"\d+\.\d+\.\d+", x))
+    return []
 
 
 def _line(error: Exception) -> str:
@@ -158,7 +172,7 @@ def _read_split(builder: Builder, split: str, labelled: bool) -> Part:
     except Exception as error:  # the readers raise errors of many kinds
         raise UserError(
             f"{builder.name} must be whole in {builder.data_path}, got {_line(error)};"
-            " delete that folder and prepare the set again"
+            " move that folder away and prepare the set again"
         ) from error
 
 
@@ -176,8 +190,8 @@ def _prepare(builder: Builder) -> None:
         " TensorFlow, once"
     )
     try:
-        # What was downloaded before may be all that it takes.
-        if builder.url_infos and not (builder.data_dir_root / "downloads").exists():
+        # Whatever lies on disk: something may yet be missing.
+        if builder.url_infos:
             require_answer(next(iter(builder.url_infos)))
         builder.download_and_prepare(file_format="array_record")
     except Exception as error:  # whatever the set's own script raises

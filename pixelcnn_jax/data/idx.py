@@ -18,6 +18,7 @@ import numpy as np
 from pixelcnn_jax.data.network import require_answer
 from pixelcnn_jax.data.source import Builder, Part, Source
 from pixelcnn_jax.errors import UserError, require
+from pixelcnn_jax.files import LARGEST, read_bytes
 
 FILES = (
     "train-images-idx3-ubyte.gz",
@@ -78,7 +79,7 @@ def load(builder: Builder, folder: Path | None) -> Source:
 def _verified(builder: Builder, path: Path, url: str) -> bytes:
     """The content of a file, once it is known to be the published one."""
     try:
-        content = path.read_bytes()
+        content = read_bytes(path, LARGEST)
     except OSError as error:
         raise UserError(
             f"{path} must be a readable file, got: {error.strerror}; put the published"
@@ -90,7 +91,7 @@ def _verified(builder: Builder, path: Path, url: str) -> bytes:
         found == checksum,
         f"{path} must be the published file of {builder.name} with SHA-256"
         f" {checksum[:16]}..., got {found[:16]}...: truncated, damaged or another"
-        f" set's; delete it and get it again from {url}",
+        f" set's; move it away and get it again from {url}",
     )
     return content
 

@@ -58,6 +58,15 @@ def load(data: DataConfig, model: ModelConfig) -> Splits:
     )
 
 
+def require_used(data: DataConfig, data_dir: str | None) -> None:
+    """Raise if somebody names a folder that ``data`` would not look at."""
+    require(
+        data.source != "digits" or data_dir is None,
+        "data.data_dir must be left out for digits, which ship with scikit-learn, got"
+        f" {data_dir}; leave it out",
+    )
+
+
 def _whole_sets(
     source: Source, data: DataConfig, model: ModelConfig
 ) -> tuple[ImageSet, ImageSet]:

@@ -8,7 +8,10 @@ is passed over, and one whose files differ is refused.
 """
 
 import contextlib
+import logging
 import math
+import os
+import re
 import shutil
 import warnings
 from collections.abc import Iterator, Mapping
@@ -27,6 +30,8 @@ from pixelcnn_jax.runs import manifests
 from pixelcnn_jax.runs.manifests import MANIFEST
 
 ocp: Any = v1  # Any: its annotations do not hold for trees of abstract arrays
+
+log = logging.getLogger(__name__)
 
 Items: TypeAlias = dict[str, Any]
 """Pytrees by name; Any, since each item has its own structure."""
@@ -112,17 +117,40 @@ class Checkpoints:
             bits_per_dim: on the validation images, if it was measured at this step.
             settings: the digest of those that the checkpoint was made with.
             position: of the source of batches, if there is one; see `position`.
+
+        Raises:
+            UserError: the disk is full or fails.
         """
-        with _quiet():
-            ocp.save_checkpointables(
-                self._of(step).resolve(), dict(items), overwrite=True
-            )
-        if position is not None:
-            write_text(self._of(step) / POSITION, position)
-        # The order matters: the manifest declares what is on disk, and only a
-        # checkpoint that is declared whole may push others out.
-        manifests.write(self._of(step), bits_per_dim, settings)
-        self._prune()
+        folder = self._of(step)
+        try:
+            with _quiet():
+                ocp.save_checkpointables(folder.resolve(), dict(items), overwrite=True)
+            if position is not None:
+                write_text(folder / POSITION, position)
+            # The order matters: the manifest declares what is on disk, and only a
+            # checkpoint that is declared whole may push others out.
+            manifests.write(folder, bits_per_dim, settings)
+        except Exception as error:
+            number = _system_error(error)
+            if number is None:
+                raise
+            with contextlib.suppress(OSError):
+                self.remove_interrupted()
+            raise UserError(
+                f"checkpoint {folder} could not be saved ({os.strerror(number)}), and"
+                " those before it are whole; mend that and run the same command again"
+            ) from error
+        try:
+            self._prune()
+        except OSError as error:  # the new one is whole: no reason to stop
+            log.warning("an old checkpoint could not be removed: %s", error)
+
+    def in_the_way(self) -> list[Path]:
+        """What has the name of a checkpoint and is no folder."""
+        if not self.folder.is_dir():
+            return []
+        paths = [p for p in self.folder.iterdir() if _is_step(p.name)]
+        return sorted(p for p in paths if p.is_symlink() or not p.is_dir())
 
     def position(self, step: int) -> str | None:
         """Where the source of batches stood; None if it could not tell."""
@@ -144,7 +172,8 @@ class Checkpoints:
         for step in set(self._all_steps()) - set(self.steps()):
             shutil.rmtree(self._of(step))
         for path in self.folder.glob("*.orbax-checkpoint-tmp*"):
-            shutil.rmtree(path)
+            if path.is_dir():
+                shutil.rmtree(path)
 
     def restore(
         self,
@@ -259,13 +288,42 @@ class Checkpoints:
             return []
         found = self.folder.iterdir()
         names = {p.name for p in found if p.is_dir() and not p.is_symlink()}
-        # Only names that `save` gives: "7", not "007".
-        return sorted(int(x) for x in names if x.isdecimal() and str(int(x)) == x)
+        return sorted(int(x) for x in names if _is_step(x))
+
+
+def _is_step(name: str) -> bool:
+    """Whether `save` gives such names: "7", not "007"."""
+    # As many digits as a step can have, and Python can read.
+    return name.isdecimal() and len(name) < 19 and str(int(name)) == name
+
+
+def _system_error(error: BaseException) -> int | None:
+    """The number of the system's error that caused this one, if one did."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno is not None:
+            return cause.errno
+        # Orbax's library of arrays only tells it in its text.
+        found = re.search(r"os_error_code='(\d+)'", str(cause))
+        if found is not None:
+            return int(found[1])
+        cause = cause.__cause__ or cause.__context__
+    return None
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the warnings of Orbax about shardings, which do not matter here."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+    """Without what Orbax says of its own accord.
+
+    That is warnings about shardings, which do not matter here, and a log of each thread
+    in which a save failed, of which the error tells.
+    """
+    logger = logging.getLogger("absl")
+    former = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(former)

@@ -2,6 +2,8 @@
 
 import contextlib
 import dataclasses
+import errno
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -25,12 +27,17 @@ from pixelcnn_jax.runs import tables
 from pixelcnn_jax.runs.checkpoints import Checkpoints, Items, Which
 from pixelcnn_jax.runs.tables import Row
 
+log = logging.getLogger(__name__)
+
 CONFIG = "config.json"
 PRETRAINED = Path(__file__).parents[1] / "pretrained"
 """Runs that ship with the package."""
 
 MAY_CHANGE = ("training.epochs", "data.data_dir", "data.path", "workdir")
 """Settings in which a resumed run may differ from what it was."""
+
+WITHOUT_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
+"""What systems say whose file system can't lock, as some network file systems."""
 
 READS = 3
 """How often a reader tries anew if a training drops the checkpoint under its hands."""
@@ -157,17 +164,30 @@ class Run:
             UserError: the folder is a file or can't be written, another process holds
                 it, or it holds checkpoints of another configuration.
         """
-        lock = self._lock()
-        try:
+        with self._lock():
             # Only once the folder is held: what looks like an interrupted save may
             # until then be another process's save under way.
+            self._require_places()
             self._require_same(config)
             self.checkpoints.remove_interrupted()
             yield
-        finally:
-            lock.release()
 
-    def _lock(self) -> filelock.BaseFileLock:
+    def _require_places(self) -> None:
+        """Raise if something stands in the way, which would cost work later."""
+        folders = [self.path / name for name in ("checkpoints", "tensorboard")]
+        files = [self.path / name for name in (CONFIG, *tables.NAMES, "curves.png")]
+        wrong = [
+            *(path for path in folders if _exists(path) and not path.is_dir()),
+            *(path for path in files if _exists(path) and not path.is_file()),
+            *self.checkpoints.in_the_way(),
+        ]
+        if wrong:
+            raise UserError(
+                f"the run's folder must have room for its own, and {wrong[0]} stands in"
+                " its way; move it elsewhere or pass another workdir"
+            )
+
+    def _lock(self) -> contextlib.AbstractContextManager[object]:
         try:
             (self.path / "samples").mkdir(parents=True, exist_ok=True)
             # The operating system's lock: it ends with its process, in whatever way.
@@ -179,6 +199,15 @@ class Run:
                 f" {self.path}; wait for it, end it, or pass another workdir"
             ) from error
         except (OSError, NotImplementedError) as error:
+            number = getattr(error, "errno", errno.ENOSYS)
+            if number in WITHOUT_LOCKS:
+                log.warning(
+                    "the file system of %s has no locks (%s): see to it that only one"
+                    " process trains there",
+                    self.path,
+                    os.strerror(number),
+                )
+                return contextlib.nullcontext()
             reason = getattr(error, "strerror", None) or error
             raise UserError(
                 f"workdir must be a folder that can be written, got {self.path}"
@@ -217,6 +246,10 @@ class Run:
             f" {self.path} has {', '.join(differences)};"
             " pass those or another workdir",
         )
+
+
+def _exists(path: Path) -> bool:
+    return path.is_symlink() or path.exists()
 
 
 def load(run: str | Path, checkpoint: Which = "best") -> PixelModel:

@@ -15,6 +15,7 @@ log = logging.getLogger(__name__)
 
 METRICS = "metrics.csv"
 TIMINGS = "timings.csv"
+NAMES = (METRICS, TIMINGS)
 TIMINGS_FIELDS = ("epoch", "seconds", "images_per_second")
 
 

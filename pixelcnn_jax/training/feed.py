@@ -83,6 +83,10 @@ class Feed(Protocol):
         """
         ...
 
+    def close(self) -> None:
+        """Nothing more is asked for."""
+        ...
+
 
 def choose_feed(
     images: ImageSet, shares: Shares
@@ -123,6 +127,9 @@ class Resident:
         stop = min(start + count, self._order.batches)
         return Batches(self._images, self._given, place, index, start, stop)
 
+    def close(self) -> None:
+        pass
+
 
 class SentAhead:
     """The images of some batches are sent while those before them are computed.
@@ -151,6 +158,10 @@ class SentAhead:
         if following[1] < self._order.batches:
             self._ahead[following] = self._pool.submit(self._send, *following)
         return found
+
+    def close(self) -> None:
+        # Not waited for: what is on its way is of no use any more.
+        self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _send(self, epoch: int, start: int) -> Batches:
         order = self._order(epoch)

@@ -93,6 +93,7 @@ def train(config: Config) -> Path:
     """
     require_config(config)
     _require_no_epochs(config)
+    data.require_used(config.data, config.data.data_dir)
     own = data.open_own(config.data) if config.data.source == IMAGES else None
     # First, since a run is known by its settings: what the data tell is among them.
     config = config if own is None else data.settled(config, own)

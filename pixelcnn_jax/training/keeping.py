@@ -1,6 +1,7 @@
 """What a training keeps: everything, in a run's folder; or nothing."""
 
 import contextlib
+import logging
 import time
 from collections.abc import Callable
 from typing import Protocol
@@ -11,6 +12,8 @@ from pixelcnn_jax.runs import Items, Row, Run, tables
 from pixelcnn_jax.training.reports import Report, Result, folder_reports
 from pixelcnn_jax.training.stopping import StopRequest
 from pixelcnn_jax.training.update import TrainState
+
+log = logging.getLogger(__name__)
 
 CHECKPOINT_SECONDS = 300.0
 """Longest time between checkpoints, in epochs that take longer."""
@@ -158,7 +161,13 @@ class InFolder:
         # Tables and pictures come first: what they say of later than the checkpoint is
         # dropped when a run goes on, but what they lack would be lacking for ever.
         for report in self._reports:
-            report(result)
+            try:
+                report(result)
+            # What stands in a picture's way, or fills the disk, costs no epoch.
+            except OSError as error:
+                log.warning(
+                    "epoch %d is not reported whole: %s", result.row.epoch, error
+                )
         self._save(state, result.row.validation_bits_per_dim)
 
     def obey(self, kept: str) -> None:

@@ -92,7 +92,7 @@ def learn(
     else:
         # Only if a run begins: weights that have learnt are not to be scaled anew.
         state = trainer.init(first_model(model, config, images))
-    with keeper, contextlib.closing(console):
+    with keeper, contextlib.closing(console), contextlib.closing(trainer):
         rows = keeper.begin(state, trainer.position)
         for epoch in range(done, config.training.epochs):
             began = time.monotonic()

@@ -18,6 +18,7 @@ from pixelcnn_jax.data import classes_in_turn
 from pixelcnn_jax.files import write_bytes
 from pixelcnn_jax.layers import Conditions
 from pixelcnn_jax.models.base import PixelModel
+from pixelcnn_jax.output import say
 from pixelcnn_jax.runs import Row, tables
 from pixelcnn_jax.sampling import sample
 
@@ -187,8 +188,7 @@ class Console:
 
     def say(self, line: str) -> None:
         """A line, at once, even if the output is a file."""
-        with contextlib.suppress(OSError, ValueError):  # closed or full
-            print(line, flush=True)
+        say(line)
 
     def close(self) -> None:
         """Take the bar away."""

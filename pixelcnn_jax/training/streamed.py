@@ -53,6 +53,9 @@ class Streamed:
         self._ahead = self._pool.submit(self._read, following) if more else None
         return found
 
+    def close(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
     def _read(self, start: int) -> tuple[Batches, str | None]:
         """The batches of an epoch from ``start`` on, and the position after them."""
         number = min(self._rows, self._stream.batches - start)

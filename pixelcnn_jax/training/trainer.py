@@ -111,6 +111,10 @@ class Trainer:
         """Where the source of batches stands; None if there is none."""
         return self._feed.position if isinstance(self._feed, Streamed) else None
 
+    def close(self) -> None:
+        """Nothing more is to be run."""
+        self._feed.close()
+
     def seen(self, batches: int) -> int:
         """How many images the first batches of an epoch hold."""
         return min(self.num_images, batches * self.config.batch_size)

@@ -1,0 +1,46 @@
+"""What is no defect of the package: mistakes, and a machine that fails, in one line."""
+
+import errno
+import os
+import re
+
+from pixelcnn_jax.errors import UserError
+
+OF_THE_MACHINE = {
+    errno.ENOSPC: "make room and run the command again",
+    errno.EDQUOT: "make room and run the command again",
+    errno.EFBIG: "raise the limit (ulimit -f) and run the command again",
+    errno.EROFS: "pass a place that can be written",
+    errno.EACCES: "pass a place that you may use",
+    errno.EPERM: "pass a place that you may use",
+    errno.EIO: "look at the disk, and run the command again",
+    errno.ESTALE: "run the command again once the file system is back",
+    errno.ENAMETOOLONG: "pass a shorter name",
+    errno.EMFILE: "raise the limit (ulimit -n) and run the command again",
+}
+"""System errors by their number, and what to do about each."""
+
+
+def line_of(error: BaseException) -> str | None:
+    """The line to show for an error; None for a defect, which needs its traceback."""
+    if isinstance(error, UserError):
+        return str(error)
+    found = str(error)
+    if isinstance(error, OSError) and error.errno in OF_THE_MACHINE:
+        place = error.filename or "standard output"
+        reason = os.strerror(error.errno)
+        return str(UserError(f"{place}: {reason}; {OF_THE_MACHINE[error.errno]}"))
+    # What JAX raises when a device's memory is full is a RuntimeError.
+    full = isinstance(error, RuntimeError) and "RESOURCE_EXHAUSTED" in found
+    if isinstance(error, MemoryError) or full:
+        return (
+            "memory ran out; lower batch_size, or take smaller images or a smaller"
+            " model"
+        )
+    if isinstance(error, RuntimeError) and "initialize backend" in found:
+        (name,) = re.findall(r"backend '(\w+)'", found)[:1] or ["of JAX_PLATFORMS"]
+        return (
+            f"JAX must find the devices of JAX_PLATFORMS, and has no {name} here; unset"
+            " it, or set it to cpu"
+        )
+    return None

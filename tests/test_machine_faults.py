@@ -1,0 +1,297 @@
+"""A machine that fails - full disks, closed pipes, signals - costs a line, not work."""
+
+import dataclasses
+import errno
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import filelock
+import numpy as np
+import pytest
+
+import pixelcnn_jax as pj
+from pixelcnn_jax.cgroups import cpu_quota
+from pixelcnn_jax.commands import program_cache, train
+from pixelcnn_jax.commands.main import run_command
+from pixelcnn_jax.config import DataConfig
+from pixelcnn_jax.runs import Run, checkpoints, tables
+from pixelcnn_jax.training import keeping
+from pixelcnn_jax.training.feed import Order, SentAhead
+from pixelcnn_jax.training.reports import Result
+
+ROOT = Path(__file__).parents[1]
+PARAMS = {"params": {"w": np.ones(2)}}
+
+
+def ended(run, capsys) -> tuple[int, str]:
+    """The status and what a command that does this says of it."""
+    with pytest.raises(SystemExit) as end:
+        run_command(train.COMMAND._replace(run=run), [], "train")
+    return end.value.code, capsys.readouterr().err
+
+
+# --- what a command makes of it
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (OSError(errno.ENOSPC, "x", "a/b"), "a/b: No space left on device; make room"),
+        (OSError(errno.ENOSPC, "x"), "standard output: No space left on device; make"),
+        (OSError(errno.EROFS, "x", "c\nd"), "c\\nd: Read-only file system; pass"),
+        (MemoryError(), "memory ran out; lower batch_size"),
+        (RuntimeError("RESOURCE_EXHAUSTED: Out of memory"), "memory ran out"),
+        (
+            RuntimeError("Unable to initialize backend 'cuda': no such"),
+            "JAX must find the devices of JAX_PLATFORMS, and has no cuda here; unset",
+        ),
+    ],
+)
+def test_a_fault_of_the_machine_is_one_line(error, line: str, capsys):
+    def fail(*_):
+        raise error
+
+    status, shown = ended(fail, capsys)
+    assert status == 2 and shown.count("\n") == 1
+    assert line in shown
+
+
+def test_a_defect_keeps_its_traceback():
+    def fail(*_):
+        raise OSError(errno.EINVAL, "x")
+
+    with pytest.raises(OSError, match="x"):
+        run_command(train.COMMAND._replace(run=fail), [], "train")
+
+
+def test_a_closed_pipe_ends_a_command_in_silence(capsys):
+    def fail(*_):
+        raise BrokenPipeError
+
+    assert ended(fail, capsys) == (128 + 13, "")
+
+
+HELP = "train.py digits --help | head -1; sample.py --help | head -1"
+
+
+@pytest.mark.slow
+def test_help_may_be_cut_short():
+    commands = HELP.replace("train.py", "$0 train.py").replace("sample", "$0 sample")
+    done = subprocess.run(
+        ["bash", "-c", commands, sys.executable],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"JAX_PLATFORMS": "cpu"},
+    )
+    assert done.stderr == "" and done.stdout.count("usage") == 2
+
+
+IMPORT_AND_INTERRUPT = """
+import os, signal, sys
+class Interrupt:
+    def find_spec(self, name, *_):
+        if name == "pixelcnn_jax.commands":
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Interrupt())
+from pixelcnn_jax.doors import main
+main()
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs signals")
+def test_an_interrupt_during_imports_ends_in_silence():
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORT_AND_INTERRUPT],
+        capture_output=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, b"")
+
+
+# --- the folder of a run
+
+
+@pytest.mark.parametrize("name", ["config.json", "metrics.csv", "curves.png"])
+def test_a_folder_in_the_place_of_a_file_is_seen_before_training(
+    name: str, tiny_config: pj.Config
+):
+    (Path(tiny_config.workdir) / name).mkdir(parents=True)
+    with pytest.raises(pj.UserError, match=f"{name} stands in its way; move it"):
+        pj.train(tiny_config)
+
+
+@pytest.mark.parametrize("name", ["checkpoints", "tensorboard", "checkpoints/999"])
+def test_a_file_in_the_place_of_a_folder_is_seen_before_training(
+    name: str, tiny_config: pj.Config
+):
+    path = Path(tiny_config.workdir) / name
+    path.parent.mkdir(parents=True)
+    path.write_text("mine")
+    with pytest.raises(pj.UserError, match=f"{name} stands in its way; move it"):
+        pj.train(tiny_config)
+    assert path.read_text() == "mine"
+
+
+def test_what_has_not_the_name_of_a_checkpoint_is_left_alone(tiny_config: pj.Config):
+    place = Path(tiny_config.workdir) / "checkpoints"
+    (place / "007").mkdir(parents=True)
+    (place / "mine").write_text("x")
+    (place / "link").symlink_to(place / "nowhere")
+    with Run(tiny_config.workdir).hold(tiny_config):
+        pass
+    assert {path.name for path in place.iterdir()} == {"007", "mine", "link"}
+
+
+@pytest.mark.parametrize(
+    "error",
+    [OSError(errno.ENOLCK, "x"), OSError(errno.EOPNOTSUPP, "x"), NotImplementedError()],
+)
+def test_a_file_system_without_locks_is_trained_on_with_a_warning(
+    error, tiny_config: pj.Config, monkeypatch, caplog
+):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(filelock.FileLock, "acquire", fail)
+    with Run(tiny_config.workdir).hold(tiny_config):
+        pass
+    assert "has no locks" in caplog.text and "only one process trains" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (OSError(errno.ENOSPC, "full"), "No space left on device"),
+        (ValueError("pages of text [os_error_code='28']"), "No space left on device"),
+        (OSError(errno.EIO, "x"), "Input/output error"),
+    ],
+)
+def test_a_save_that_the_disk_refuses_is_one_line_and_costs_no_other(
+    error, reason: str, tmp_path: Path, monkeypatch
+):
+    kept = Run(tmp_path).checkpoints
+    kept.save(1, PARAMS, 1.0)
+
+    def fail(folder: Path, *_, **__):
+        (folder.parent / f"{folder.name}.orbax-checkpoint-tmp-1").mkdir()
+        try:
+            raise error
+        except Exception as cause:
+            raise RuntimeError("chained") from cause
+
+    monkeypatch.setattr(checkpoints.ocp, "save_checkpointables", fail)
+    with pytest.raises(pj.UserError, match="2 could not be saved") as refusal:
+        kept.save(2, PARAMS, 1.0)
+    assert reason in str(refusal.value) and "run the same command" in str(refusal.value)
+    # What was written of it is dropped, so that there is room again.
+    assert [path.name for path in kept.folder.iterdir()] == ["1"]
+
+
+def test_an_old_checkpoint_that_cannot_be_removed_costs_nothing(
+    tmp_path: Path, monkeypatch, caplog
+):
+    kept = Run(tmp_path).checkpoints
+    for step in (1, 2, 3):
+        kept.save(step, PARAMS, None)
+
+    def deny(_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(shutil, "rmtree", deny)
+    kept.save(4, PARAMS, None)
+    assert kept.steps() == [3, 4] and "could not be removed" in caplog.text
+
+
+def test_a_picture_that_cannot_be_written_costs_no_epoch(
+    tiny_config: pj.Config, monkeypatch, caplog
+):
+    def fail(_):
+        raise IsADirectoryError(21, "Is a directory", "samples/epoch_0001.png")
+
+    saved = []
+    keeper = keeping.InFolder(Run(tiny_config.workdir), tiny_config)
+    monkeypatch.setattr(keeper, "_reports", [fail])
+    monkeypatch.setattr(keeper, "_save", lambda *state: saved.append(state))
+    row = tables.Row(1, 5, 1.0, 1.5)
+    keeper.after_epoch(None, Result(row, 1.0, 1.0, None, 0))  # type: ignore[arg-type]
+    assert saved == [(None, 1.5)]
+    assert "epoch 1 is not reported whole" in caplog.text
+
+
+def test_images_sent_ahead_leave_no_thread_behind():
+    class Shares:
+        width = share = 1
+
+    feed = SentAhead.__new__(SentAhead)
+    images = pj.ImageSet(np.zeros((4, 1, 1, 1), np.uint8))
+    SentAhead.__init__(feed, images, Shares(), Order(0, 4, 1, 1))  # type: ignore[arg-type]
+    feed.close()
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        feed._pool.submit(len, "")
+
+
+# --- the process
+
+
+def groups(root: Path, lines: str, **files: str) -> float | None:
+    for name, text in {"proc/self/cgroup": lines, **files}.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return cpu_quota(root)
+
+
+def test_the_quota_of_a_container_is_found_in_either_version(tmp_path: Path):
+    top = "sys/fs/cgroup"
+    assert cpu_quota(tmp_path) is None
+    nested = {f"{top}/a/cpu.max": "300000 100000", f"{top}/a/b/cpu.max": "max 100000"}
+    assert groups(tmp_path / "2", "0::/a/b\n", **nested) == 3
+    inner = nested | {f"{top}/a/b/cpu.max": "150000 100000"}
+    assert groups(tmp_path / "3", "0::/a/b\n", **inner) == 1.5
+    place = f"{top}/cpu,cpuacct/docker"
+    old = {
+        f"{place}/cpu.cfs_quota_us": "200000",
+        f"{place}/cpu.cfs_period_us": "100000",
+    }
+    lines = "5:memory:/x\n4:cpu,cpuacct:/docker\n"
+    assert groups(tmp_path / "1", lines, **old) == 2
+    free = old | {f"{place}/cpu.cfs_quota_us": "-1"}
+    assert groups(tmp_path / "0", lines, **free) is None
+
+
+def test_a_damaged_program_in_the_cache_is_removed_and_said_once(
+    tmp_path: Path, monkeypatch, capsys
+):
+    folder = tmp_path / "pixelcnn_jax"
+    folder.mkdir()
+    for name in ("jit_run-1-cache", "jit_run-2-cache", "jit_runner-3-cache"):
+        (folder / name).write_text("x")
+    monkeypatch.setattr(program_cache, "_setting", lambda _: folder)
+    text = "Error reading persistent compilation cache entry for 'jit_run': E: zstd"
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        with program_cache.watched_cache():
+            warnings.warn(text, stacklevel=1)
+            warnings.warn(text, stacklevel=1)
+    shown = capsys.readouterr().err
+    assert shown.count("cache of compiled programs") == 1
+    assert [path.name for path in folder.iterdir()] == ["jit_runner-3-cache"]
+
+
+def test_a_log_of_threads_that_fail_is_not_shown_twice():
+    with checkpoints._quiet():
+        assert logging.getLogger("absl").level == logging.CRITICAL
+    assert logging.getLogger("absl").level != logging.CRITICAL
+
+
+def test_a_folder_that_digits_have_no_use_for_is_refused(tiny_config: pj.Config):
+    place = DataConfig(data_dir="/tmp")
+    with pytest.raises(pj.UserError, match="data_dir must be left out for digits"):
+        pj.train(dataclasses.replace(tiny_config, data=place))

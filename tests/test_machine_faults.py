@@ -47,10 +47,6 @@ def ended(run, capsys) -> tuple[int, str]:
         (OSError(errno.EROFS, "x", "c\nd"), "c\\nd: Read-only file system; pass"),
         (MemoryError(), "memory ran out; lower batch_size"),
         (RuntimeError("RESOURCE_EXHAUSTED: Out of memory"), "memory ran out"),
-        (
-            RuntimeError("Unable to initialize backend 'cuda': no such"),
-            "JAX must find the devices of JAX_PLATFORMS, and has no cuda here; unset",
-        ),
     ],
 )
 def test_a_fault_of_the_machine_is_one_line(error, line: str, capsys):
@@ -68,6 +64,14 @@ def test_a_defect_keeps_its_traceback():
 
     with pytest.raises(OSError, match="x"):
         run_command(train.COMMAND._replace(run=fail), [], "train")
+
+
+def test_devices_that_are_not_there_are_one_line(capsys):
+    def fail(*_):
+        exec(compile("assert None", "jax/_src/xla_bridge.py", "exec"))
+
+    status, shown = ended(fail, capsys)
+    assert status == 2 and "that JAX_PLATFORMS names, and could not" in shown
 
 
 def test_a_closed_pipe_ends_a_command_in_silence(capsys):

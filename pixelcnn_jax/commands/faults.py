@@ -2,7 +2,8 @@
 
 import errno
 import os
-import re
+import traceback
+from pathlib import Path
 
 from pixelcnn_jax.errors import UserError
 
@@ -37,10 +38,16 @@ def line_of(error: BaseException) -> str | None:
             "memory ran out; lower batch_size, or take smaller images or a smaller"
             " model"
         )
-    if isinstance(error, RuntimeError) and "initialize backend" in found:
-        (name,) = re.findall(r"backend '(\w+)'", found)[:1] or ["of JAX_PLATFORMS"]
+    if _is_of_the_backend(error):
         return (
-            f"JAX must find the devices of JAX_PLATFORMS, and has no {name} here; unset"
-            " it, or set it to cpu"
+            "JAX must find the devices that JAX_PLATFORMS names, and could not, got"
+            f" {os.environ.get('JAX_PLATFORMS', 'nothing')}; unset it, or set it to cpu"
         )
     return None
+
+
+def _is_of_the_backend(error: BaseException) -> bool:
+    """Whether JAX raised it while it looked for devices."""
+    # As a RuntimeError or, with some platforms, by a bare assert.
+    frames = traceback.extract_tb(error.__traceback__)
+    return bool(frames) and Path(frames[-1].filename).name == "xla_bridge.py"

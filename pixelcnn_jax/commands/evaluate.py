@@ -12,6 +12,7 @@ from pixelcnn_jax.commands.flags import Command, flags_of, parse
 from pixelcnn_jax.commands.image_sets import another_set, read_set
 from pixelcnn_jax.commands.score_files import write_scores
 from pixelcnn_jax.config import IMAGES, DataConfig
+from pixelcnn_jax.data import require_used
 from pixelcnn_jax.errors import UserError, require
 from pixelcnn_jax.likelihood import (
     Evaluation,
@@ -135,12 +136,12 @@ def _data_config(settings: Settings, named: DataConfig) -> DataConfig:
         place = "path" if named.source == IMAGES else "data_dir"
         named = dataclasses.replace(named, **{place: settings.data_dir})
     if settings.data is None:
-        data.require_used(named, settings.data_dir)
+        require_used(named, settings.data_dir)
         return named
     # Another set may be too small to hold out as many images as the run's own.
     held_out = named.validation_images if settings.split == "validation" else 0
     named = another_set(named, settings.data, named.data_dir, held_out)
-    data.require_used(named, settings.data_dir)
+    require_used(named, settings.data_dir)
     return named
 
 

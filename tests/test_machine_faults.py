@@ -224,7 +224,7 @@ def test_a_picture_that_cannot_be_written_costs_no_epoch(
     monkeypatch.setattr(keeper, "_reports", [fail])
     monkeypatch.setattr(keeper, "_save", lambda *state: saved.append(state))
     row = tables.Row(1, 5, 1.0, 1.5)
-    keeper.after_epoch(None, Result(row, 1.0, 1.0, None, 0))  # type: ignore[arg-type]
+    keeper.after_epoch(None, Result(row, 1.0, 1.0, None, 0, None))
     assert saved == [(None, 1.5)]
     assert "epoch 1 is not reported whole" in caplog.text
 

@@ -16,7 +16,7 @@ import pixelcnn_jax as pj
 from pixelcnn_jax import config, data, likelihood
 from pixelcnn_jax.params import to_params
 from pixelcnn_jax.runs import Run, manifests
-from tests.conftest import tiny_model, with_training
+from tests.conftest import DATA_DIR, needs_real_data, tiny_model, with_training
 
 
 @pytest.fixture(scope="module")
@@ -259,6 +259,21 @@ def test_the_shipped_model_is_a_good_density_model():
     levels = [np.bincount(x.ravel(), minlength=4) / x.size for x in (drawn, test)]
     np.testing.assert_allclose(levels[0], levels[1], atol=0.03)
     assert dataclasses.asdict(model.config)["levels"] == 4
+
+
+@needs_real_data
+@pytest.mark.slow
+def test_the_shipped_model_of_fashion_mnist_is_as_good_as_its_card_says():
+    folder = Run.named("fashion-mnist").path
+    assert sum(file.stat().st_size for file in folder.rglob("*")) < 3_000_000
+    assert "0.4423 on the test images" in (folder / "README.md").read_text()
+    run = pj.preset("fashion-mnist-16")
+    assert Run.named("fashion-mnist").config().training == run.training
+    source = dataclasses.replace(run.data, data_dir=f"{DATA_DIR}/fashion_mnist")
+    test, model = data.load(source, run.model).test, pj.load("fashion-mnist")
+    assert test.labels is not None
+    bits = pj.bits_per_dim(model, test.images[:1000], test.labels[:1000])
+    np.testing.assert_allclose(bits.mean(), 0.44114, atol=2e-5)
 
 
 def test_a_run_may_be_called_as_a_shipped_model(tmp_path: Path, monkeypatch):

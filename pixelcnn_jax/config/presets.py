@@ -98,6 +98,31 @@ PRESETS: dict[str, tuple[str, Config]] = {
             training=replace(DIGITS_TRAINING, epochs=60),
         ),
     ),
+    "fashion-mnist-16": (
+        "Fashion-MNIST by class at 16x16, 4 levels, with a Gated PixelCNN: the best in"
+        " little time",
+        Config(
+            workdir="runs/fashion-mnist-16",
+            model=GatedPixelCNNConfig(
+                height=16,
+                width=16,
+                levels=4,
+                num_classes=10,
+                features=32,
+                num_layers=12,
+                head_features=64,
+                dropout=0.0,
+            ),
+            data=DataConfig(source="fashion_mnist", validation_images=1000),
+            training=replace(
+                GATED_TRAINING,
+                epochs=5,
+                batch_size=64,
+                learning_rate=3e-3,
+                warmup_steps=200,
+            ),
+        ),
+    ),
     "fashion-mnist-gated": (
         "Fashion-MNIST by class at 28x28, 256 levels, with a Gated PixelCNN",
         Config(

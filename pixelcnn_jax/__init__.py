@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         preset,
     )
     from pixelcnn_jax.data import BatchIterator, BatchSource, ImageSet
+    from pixelcnn_jax.entropy import entropy_map
     from pixelcnn_jax.errors import UserError
     from pixelcnn_jax.exported import ExportedSampler, load_sampler
     from pixelcnn_jax.exporting import export_sampler
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from pixelcnn_jax.stepper import Stepper
     from pixelcnn_jax.streaming import stream
     from pixelcnn_jax.training import Fit, fit, train
+    from pixelcnn_jax.visits import visit_steps
 
 __all__ = [
     "AnomalyScores",
@@ -72,6 +74,7 @@ __all__ = [
     "complete",
     "compress",
     "decompress",
+    "entropy_map",
     "export_sampler",
     "fit",
     "load",
@@ -84,6 +87,7 @@ __all__ = [
     "stream",
     "train",
     "use_all_cores",
+    "visit_steps",
 ]
 
 _HOMES = {
@@ -99,6 +103,7 @@ _HOMES = {
         "preset",
     ],
     "data": ["BatchIterator", "BatchSource", "ImageSet"],
+    "entropy": ["entropy_map"],
     "errors": ["UserError"],
     "exported": ["ExportedSampler", "load_sampler"],
     "exporting": ["export_sampler"],
@@ -118,6 +123,7 @@ _HOMES = {
     "stepper": ["Stepper"],
     "streaming": ["stream"],
     "training": ["Fit", "fit", "train"],
+    "visits": ["visit_steps"],
 }
 """Where each public name is from.
 

@@ -124,7 +124,7 @@ def complete(
     drawn = Drawer(model)(
         key,
         total,
-        Way(method, height, width, _known_rows(known), with_log_prob),
+        Way(method, height, width, known_rows(known), with_log_prob),
         temperature=temperature,
         given=given,
         batch_size=batch_size,
@@ -169,7 +169,7 @@ def _repeated(given: Array, times: int) -> jax.Array:
     return jnp.asarray(repeated, jnp.int32 if is_integer else None)
 
 
-def _known_rows(known: Array) -> int:
+def known_rows(known: Array) -> int:
     """Rows at the top that need no visit: known of all images, and not the last one."""
     if isinstance(known, Tracer):
         return 0

@@ -20,7 +20,7 @@ from pixelcnn_jax.layers import NO_CONDITIONS, Conditions, Front
 from pixelcnn_jax.models.base import PixelModel
 from pixelcnn_jax.order import Order
 from pixelcnn_jax.walk import Choose, walk
-from pixelcnn_jax.walkers import Walker, WholeImages
+from pixelcnn_jax.walkers import WholeImages
 
 Method = Literal["auto", "full", "cached", "wavefront"]
 
@@ -97,7 +97,7 @@ def draw_batch(
     given: Given = NOTHING_GIVEN,
 ) -> Drawn:
     """One batch of images, each from its own key; traceable."""
-    walker, order = _walker(model, way)
+    walker = WholeImages(model) if way.method == "full" else model
     choose = draw_pixels(model, keys_B, temperature, way.width)
     above = None
     if given.images is not None and given.known is not None:
@@ -106,7 +106,7 @@ def draw_batch(
         above = given.images[:, : way.first_row] if way.first_row else None
     images, log_prob = walk(
         walker,
-        order,
+        order_of(model, way),
         len(keys_B),
         choose,
         conditions=given.conditions,
@@ -116,12 +116,10 @@ def draw_batch(
     return Drawn(images, log_prob if way.with_log_prob else None)
 
 
-def _walker(model: PixelModel, way: Way) -> tuple[Walker, Order]:
-    """What a method computes at the positions, and how it visits them."""
-    if way.method == "full":
-        return WholeImages(model), Order(way.height, way.width, None, way.first_row)
+def order_of(model: PixelModel, way: Way) -> Order:
+    """How a method, which is not "auto", visits the positions."""
     lag = model.wavefront_lag if way.method == "wavefront" else None
-    return model, Order(way.height, way.width, lag, way.first_row)
+    return Order(way.height, way.width, lag, way.first_row)
 
 
 def draw_pixels(

@@ -22,6 +22,7 @@ from pixelcnn_jax.drawing import (
     NOTHING_GIVEN,
     Drawn,
     Given,
+    Method,
     Way,
     choose_method,
     draw_batch,
@@ -68,16 +69,11 @@ class Drawer:
         Raises:
             UserError: see `sample`.
         """
-        if batch_size is not None:
-            require_count("batch_size", batch_size)
-        batch = num_images if batch_size is None else min(batch_size, num_images)
+        mesh, share = self._share(num_images, batch_size)
         require_temperature(temperature)
-        mesh = self.params.mesh(batch)
-        if mesh is None and batch > 1:
-            self.params.warn_if_idle()
         num_devices = 1 if mesh is None else mesh.size
-        # Rounded up: all devices run one program, and what is too much is dropped.
-        share = -(-batch // num_devices)
+        if mesh is None and share > 1:
+            self.params.warn_if_idle()
         require_method(way.method)
         # Integers of 32 bits, of which the program holds the batches and the whole.
         pixels = num_images * way.height * way.width * self.model.config.channels
@@ -94,6 +90,23 @@ class Drawer:
         # Back to the weights' device, so that results mix with the caller's arrays.
         home = jnp.asarray(jax.tree.leaves(self.params.tree)[0]).sharding
         return jax.device_put(drawn, home)
+
+    def method(
+        self, num_images: int, method: Method, batch_size: int | None = None
+    ) -> Method:
+        """The method that draws so many images, if this one is asked for."""
+        return choose_method(self.model, method, self._share(num_images, batch_size)[1])
+
+    def _share(
+        self, num_images: int, batch_size: int | None
+    ) -> tuple[Mesh | None, int]:
+        """The devices of a batch, and how many of its images each draws."""
+        if batch_size is not None:
+            require_count("batch_size", batch_size)
+        batch = num_images if batch_size is None else min(batch_size, num_images)
+        mesh = self.params.mesh(batch)
+        # Rounded up: all devices run one program, and what is too much is dropped.
+        return mesh, -(-batch // (1 if mesh is None else mesh.size))
 
 
 class Graph:

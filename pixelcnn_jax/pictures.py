@@ -32,12 +32,25 @@ def grid(
     Returns:
         uint8 ``[height, width, 3]``.
     """
-    places = _places(len(images), labels)
-    rows, columns = (1 + max(place[axis] for place in places) for axis in (0, 1))
+    return arrange(to_tiles(images, levels), labels)
+
+
+def to_tiles(images: np.ndarray, levels: int) -> np.ndarray:
+    """What a grid shows of each image: uint8 ``[N, H, W', 3]``.
+
+    ``W'`` is the width, or more if channels stand side by side; see `grid`.
+    """
     tiles = to_pixels(images, levels)
     if tiles.shape[-1] not in (1, 3):
         count, height = tiles.shape[:2]
         tiles = tiles.transpose(0, 1, 3, 2).reshape(count, height, -1, 1)
+    return np.broadcast_to(tiles, (*tiles.shape[:3], 3))
+
+
+def arrange(tiles: np.ndarray, labels: np.ndarray | None = None) -> np.ndarray:
+    """Tiles uint8 ``[N, H, W, 3]`` side by side, as `grid` does with images."""
+    places = _places(len(tiles), labels)
+    rows, columns = (1 + max(place[axis] for place in places) for axis in (0, 1))
     scale = max(1, round(GRID_WIDTH / (columns * (tiles.shape[2] + 1))))
     gap = max(1, scale // 2)
     tiles = tiles.repeat(scale, axis=1).repeat(scale, axis=2)
@@ -47,7 +60,7 @@ def grid(
     )
     for tile, (row, column) in zip(tiles, places, strict=True):
         top, left = gap + row * (tall + gap), gap + column * (wide + gap)
-        picture[top : top + tall, left : left + wide] = tile  # grey broadcasts
+        picture[top : top + tall, left : left + wide] = tile
     return picture
 
 
@@ -63,6 +76,20 @@ def _places(count: int, labels: np.ndarray | None) -> list[tuple[int, int]]:
         filled[label] += 1
         places.append((classes.index(label), filled[label]))
     return places
+
+
+HEAT = np.array(
+    [[0, 0, 4], [87, 16, 110], [188, 55, 84], [249, 142, 9], [252, 255, 164]]
+)
+"""Colours from cold to hot: those of Matplotlib's "inferno"."""
+
+
+def to_heat(values: np.ndarray, most: float) -> np.ndarray:
+    """Numbers from 0 to ``most`` as colours, uint8 ``[..., 3]``."""
+    place = np.asarray(values, np.float64) / max(most, 1e-9)
+    anchors = np.linspace(0, 1, len(HEAT))
+    colours = [np.interp(place, anchors, channel) for channel in HEAT.T]
+    return np.rint(np.stack(colours, -1)).astype(np.uint8)
 
 
 def to_png(picture: np.ndarray) -> bytes:

@@ -13,15 +13,17 @@ from pixelcnn_jax.errors import UserError, require
 from pixelcnn_jax.files import LARGEST, read_bytes, write_bytes
 
 
-def require_writable(output: Path, suffixes: tuple[str, ...]) -> None:
+def require_writable(
+    output: Path, suffixes: tuple[str, ...], field: str = "output"
+) -> None:
     """Raise unless this file can be written, and before any work is done for it."""
     *most, last = suffixes
     named = f"{', '.join(most)} or {last}" if most else last
     require(
         output.suffix in suffixes,
-        f"output must end in {named}, got {output}; try {output.stem}{suffixes[0]}",
+        f"{field} must end in {named}, got {output}; try {output.stem}{suffixes[0]}",
     )
-    rule = "output must be a file that can be written, in an existing folder, got"
+    rule = f"{field} must be a file that can be written, in an existing folder, got"
     try:
         writable = (
             output.parent.is_dir()

@@ -112,3 +112,15 @@ def strips(
     rows = np.concatenate([original[:, None], known[:, None], completions], axis=1)
     count, columns = rows.shape[:2]
     return rows.reshape(-1, *rows.shape[2:]), np.arange(count).repeat(columns)
+
+
+def drawn_strips(steps: np.ndarray, num_completions: int) -> np.ndarray:
+    """When each pixel of `strips` is drawn, int ``[N * (2 + K), H, W]``.
+
+    Args:
+        steps: of a completion of each image, ``[N, H, W]``; -1 where it is known.
+        num_completions: K.
+    """
+    shown = np.full((len(steps), 2, *steps.shape[1:]), -1)
+    drawn = steps[:, None].repeat(num_completions, axis=1)
+    return np.concatenate([shown, drawn], axis=1).reshape(-1, *steps.shape[1:])

@@ -8,6 +8,7 @@ from pixelcnn_jax.commands.flags import Command, parse
 from pixelcnn_jax.commands.image_files import require_writable
 from pixelcnn_jax.commands.sample_jobs import Job, draw_exported
 from pixelcnn_jax.commands.sample_settings import FLAGS, Settings, check, is_folder
+from pixelcnn_jax.commands.watch import check_watch
 from pixelcnn_jax.runs import load
 from pixelcnn_jax.training.stopping import StopRequest
 
@@ -28,6 +29,7 @@ def run(args: list[str], program: str) -> None:
     if not folder:
         require_writable(output, (".png", ".npy", ".npz"))
     check(settings, folder)
+    check_watch(settings, folder)
     size = parse_size(settings.size)
     began = time.perf_counter()
     if settings.sampler is not None:

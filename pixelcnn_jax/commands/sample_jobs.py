@@ -12,11 +12,12 @@ from pixelcnn_jax import completion
 from pixelcnn_jax.commands.background import in_background
 from pixelcnn_jax.commands.choices import parse_classes, parse_labels
 from pixelcnn_jax.commands.image_files import write_images
-from pixelcnn_jax.commands.known_pixels import read_task, strips
+from pixelcnn_jax.commands.known_pixels import drawn_strips, read_task, strips
 from pixelcnn_jax.commands.progress import Progress
 from pixelcnn_jax.commands.sample_files import make_store
 from pixelcnn_jax.commands.sample_folder import Gap, Store, hold_folder
 from pixelcnn_jax.commands.sample_settings import Settings
+from pixelcnn_jax.commands.watch import Watched, write_watched
 from pixelcnn_jax.compression import fingerprints
 from pixelcnn_jax.errors import require
 from pixelcnn_jax.exported import load_sampler
@@ -24,6 +25,7 @@ from pixelcnn_jax.models.base import PixelModel
 from pixelcnn_jax.runs import Run
 from pixelcnn_jax.streaming import stream
 from pixelcnn_jax.training.stopping import StopRequest
+from pixelcnn_jax.visits import visit_steps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,8 +48,28 @@ class Job:
                 progress.add(len(images))
         self.stop.obey("")
         levels = self.model.config.levels
-        write_images(self.output, np.concatenate(parts), levels, labels)
+        images = np.concatenate(parts)
+        write_images(self.output, images, levels, labels)
+        if self._is_watched:
+            steps = np.broadcast_to(self._steps(count), images.shape[:3])
+            self._watch(Watched(images, steps, labels, labels))
         return count
+
+    @property
+    def _is_watched(self) -> bool:
+        settings = self.settings
+        return settings.animate is not None or settings.entropy is not None
+
+    def _steps(self, count: int, known: np.ndarray | None = None) -> np.ndarray:
+        """When each pixel was drawn."""
+        # As evenly as `stream` cuts the job into batches.
+        batch = -(-count // -(-count // self.settings.batch_size))
+        return visit_steps(
+            self.model, batch, known=known, method=self.settings.method, size=self.size
+        )
+
+    def _watch(self, watched: Watched) -> None:
+        write_watched(self.settings, self.model, watched)
 
     def fill(self) -> int:
         """Draw the images that a folder lacks."""
@@ -110,7 +132,14 @@ class Job:
             write_images(self.output, images, levels, rows)
         else:
             write_images(self.output, completions, levels, labels)
-        return completions.shape[0] * completions.shape[1]
+        count = completions.shape[0] * completions.shape[1]
+        if self._is_watched:
+            images, rows = strips(task, completions, levels)
+            steps = self._steps(count, task.known)
+            steps = drawn_strips(steps, completions.shape[1])
+            labels = None if labels is None else np.asarray(labels)[rows]
+            self._watch(Watched(images, steps, labels, rows))
+        return count
 
     def _labels(self, count: int) -> np.ndarray | None:
         return parse_labels(self.settings.labels, count, self.model.config.num_classes)

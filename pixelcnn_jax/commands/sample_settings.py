@@ -60,6 +60,12 @@ class Settings:
     """Of the files in a folder: npz or npy (many images each, as levels), or png (one
     file per image). npz if left out."""
 
+    animate: str | None = None
+    """.gif or .webp: the images as they fill in, step by step of the method that draws
+    them; what a step draws is marked."""
+    entropy: str | None = None
+    """.png: where the model hesitated, the entropy of each drawn pixel's law."""
+
 
 FLAGS = flags_of(field.name for field in dataclasses.fields(Settings))
 

@@ -1,0 +1,92 @@
+"""How images came about, for the sample command: an animation, a map of entropies."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+
+from pixelcnn_jax import animation, pictures
+from pixelcnn_jax.commands.image_files import require_writable, write
+from pixelcnn_jax.commands.sample_settings import Settings
+from pixelcnn_jax.entropy import entropy_map
+from pixelcnn_jax.errors import require
+from pixelcnn_jax.models.base import PixelModel
+
+MOST_IMAGES = 1024
+"""That can be watched: they are all in one picture."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Watched:
+    """Images of one picture, and how they came about."""
+
+    images: np.ndarray
+    """Levels ``[N, H, W, C]``."""
+    steps: np.ndarray
+    """int ``[N, H, W]``, when each pixel was drawn; negative: it was not."""
+    labels: np.ndarray | None
+    """The classes ``[N]``, for a model with classes."""
+    rows: np.ndarray | None
+    """The row of each in the picture, ``[N]``; see `pictures.grid`."""
+
+
+def check_watch(settings: Settings, folder: bool) -> None:
+    """Raise if the images that are asked for can't be watched, or not into there."""
+    flags = dict(animate=(".gif", ".webp"), entropy=(".png",))
+    asked = [field for field in flags if getattr(settings, field) is not None]
+    if not asked:
+        return
+    first = asked[0]
+    require(
+        not folder and settings.sampler is None,
+        f"{first} needs images that a run draws into a file, got"
+        f" {'a folder' if folder else 'an exported sampler'}; pass an output such as"
+        " samples.png",
+    )
+    require(
+        settings.num_images <= MOST_IMAGES,
+        f"{first} needs num_images of at most {MOST_IMAGES}, got"
+        f" {settings.num_images}; try 64",
+    )
+    for field in asked:
+        require_writable(Path(getattr(settings, field)), flags[field], field)
+
+
+def write_watched(settings: Settings, model: PixelModel, watched: Watched) -> None:
+    """Write what the flags ask for.
+
+    Raises:
+        UserError: a file can't be written.
+    """
+    levels = model.config.levels
+    if settings.animate is not None:
+        path = Path(settings.animate)
+        shown = animation.frames(watched.images, watched.steps, levels, watched.rows)
+        write(path, animation.to_animation(shown, path.suffix))
+        print(f"{path}: {1 + watched.steps.max()} steps")
+    if settings.entropy is not None:
+        picture, most = _entropies(model, watched, settings.batch_size)
+        write(Path(settings.entropy), pictures.to_png(picture))
+        print(
+            f"{settings.entropy}: from 0 (black) to {most:.3f} nats per pixel (white)"
+        )
+
+
+def _entropies(
+    model: PixelModel, watched: Watched, batch_size: int
+) -> tuple[np.ndarray, float]:
+    """A picture of the entropies where pixels were drawn, and the highest of them."""
+    images, labels = watched.images, watched.labels
+    parts = [
+        entropy_map(model, images[part], None if labels is None else labels[part])
+        for start in range(0, len(images), batch_size)
+        for part in [slice(start, start + batch_size)]
+    ]
+    drawn = watched.steps >= 0
+    nats = np.where(drawn, np.concatenate(parts), 0)
+    heat = pictures.to_heat(nats, nats.max())
+    # Known pixels stay as they are: there was nothing to hesitate about.
+    grey = images.mean(-1, keepdims=True)
+    known = pictures.to_tiles(grey, model.config.levels)
+    tiles = np.where(drawn[..., None], heat, known)
+    return pictures.arrange(tiles, watched.rows), float(nats.max())

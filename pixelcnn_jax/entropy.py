@@ -1,0 +1,56 @@
+"""Where a model hesitates: the entropy of each pixel's law given all before it."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from pixelcnn_jax.models.base import PixelModel
+
+Array = jax.Array | np.ndarray
+
+
+def entropy_map(
+    model: PixelModel, images: Array, labels: Array | None = None
+) -> jax.Array:
+    """How uncertain each pixel was before it was drawn, given all earlier ones.
+
+    The entropy of a pixel's conditional distribution at temperature 1. Of several
+    channels it is the sum over the channels' own, each given the pixel's earlier ones.
+    The expectation of `pixel_log_prob` over draws of the pixel is its negative.
+
+    Args:
+        model: a model of this package, such as `PixelCNN`.
+        images: integers ``[B, H, W, C]`` in ``[0, levels)``, of any size.
+        labels: int ``[B]``, the classes; for a model with classes, which needs them.
+
+    Returns:
+        float32 ``[B, H, W]``, nats from 0 to ``C * log(levels)``.
+
+    Raises:
+        UserError: as for `log_prob`.
+    """
+    model.check_images(images)
+    checked = model.check_labels(labels, len(images))
+    graph, params = nnx.split(model)
+    return _entropy_map(graph, params, jnp.asarray(images), checked)
+
+
+@partial(jax.jit, static_argnums=0)
+def _entropy_map(
+    graph: nnx.GraphDef[PixelModel],
+    params: nnx.State,
+    images: jax.Array,
+    labels: jax.Array | None,
+) -> jax.Array:
+    model = nnx.merge(graph, params)
+    outputs = model(images, labels)
+    entropies = jnp.zeros(images.shape[:3], jnp.float32)
+    # A Python loop, since distributions slice channels by a static number.
+    for channel in range(images.shape[-1]):
+        law = model.distribution.conditional(outputs, images, channel)
+        # A level of probability 0 adds nothing, though its logarithm is infinite.
+        entropies -= jnp.where(law > -jnp.inf, jnp.exp(law) * law, 0).sum(-1)
+    return entropies

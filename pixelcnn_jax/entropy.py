@@ -7,13 +7,20 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from pixelcnn_jax.layers import Conditions
+from pixelcnn_jax.likelihood import of_images
 from pixelcnn_jax.models.base import PixelModel
 
 Array = jax.Array | np.ndarray
 
 
 def entropy_map(
-    model: PixelModel, images: Array, labels: Array | None = None
+    model: PixelModel,
+    images: Array,
+    labels: Array | None = None,
+    *,
+    condition: Array | None = None,
+    condition_map: Array | None = None,
 ) -> jax.Array:
     """How uncertain each pixel was before it was drawn, given all earlier ones.
 
@@ -24,7 +31,7 @@ def entropy_map(
     Args:
         model: a model of this package, such as `PixelCNN`.
         images: integers ``[B, H, W, C]`` in ``[0, levels)``, of any size.
-        labels: int ``[B]``, the classes; for a model with classes, which needs them.
+        labels, condition, condition_map: of each image; see `log_prob`.
 
     Returns:
         float32 ``[B, H, W]``, nats from 0 to ``C * log(levels)``.
@@ -32,10 +39,8 @@ def entropy_map(
     Raises:
         UserError: as for `log_prob`.
     """
-    model.check_images(images)
-    checked = model.check_labels(labels, len(images))
-    graph, params = nnx.split(model)
-    return _entropy_map(graph, params, jnp.asarray(images), checked)
+    given = Conditions(labels, condition, condition_map)
+    return of_images(_entropy_map, model, images, given)
 
 
 @partial(jax.jit, static_argnums=0)
@@ -43,10 +48,10 @@ def _entropy_map(
     graph: nnx.GraphDef[PixelModel],
     params: nnx.State,
     images: jax.Array,
-    labels: jax.Array | None,
+    given: Conditions,
 ) -> jax.Array:
     model = nnx.merge(graph, params)
-    outputs = model(images, labels)
+    outputs = model.given(images, given)
     entropies = jnp.zeros(images.shape[:3], jnp.float32)
     # A Python loop, since distributions slice channels by a static number.
     for channel in range(images.shape[-1]):

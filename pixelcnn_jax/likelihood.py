@@ -60,16 +60,16 @@ def log_prob(
             the conditions do not fit.
     """
     given = Conditions(labels, condition, condition_map)
-    return _checked(_log_prob, model, images, given)
+    return of_images(_log_prob, model, images, given)
 
 
 LogProb = Callable[[nnx.GraphDef[PixelModel], object, Array, Conditions], jax.Array]
 
 
-def _checked(
+def of_images(
     log_prob: LogProb, model: PixelModel, images: Array, given: Conditions
 ) -> jax.Array:
-    """What `log_prob` says, of any function of images."""
+    """What a function of images says, once all is checked; errors as `log_prob`."""
     require_model(model)
     model.check_images(images)
     require(len(images) > 0, "images must be at least 1, got 0")
@@ -117,7 +117,7 @@ def pixel_log_prob(
     there.
     """
     given = Conditions(labels, condition, condition_map)
-    return _checked(_pixel_log_prob, model, images, given)
+    return of_images(_pixel_log_prob, model, images, given)
 
 
 @partial(jax.jit, static_argnums=0)

@@ -60,7 +60,7 @@ ALLOWED = {
     "container": {"errors"},
     "compression": {"container", "stepper", "layers", "models", "memory", "errors"},
     "completion": {"jobs", "drawing", "layers", "models", "arguments", "errors"},
-    "entropy": {"models"},
+    "entropy": {"likelihood", "layers", "models"},
     "visits": {"jobs", "drawing", "completion", "models", "arguments", "errors"},
     "sampler_file": {"errors"},
     "exported": {"sampler_file", "arguments", "keys", "files", "errors"},

@@ -11,7 +11,7 @@ import pixelcnn_jax as pj
 from pixelcnn_jax import animation, pictures
 from pixelcnn_jax.commands import sample
 from pixelcnn_jax.commands.known_pixels import drawn_strips
-from tests.conftest import some_labels, tiny_model
+from tests.conftest import some_conditions, tiny_model
 from tests.family import each_model, small_member
 from tests.test_likelihood import all_images
 from tests.test_uses import images, plain, refused  # noqa: F401
@@ -24,10 +24,13 @@ def test_expected_entropies_add_up_to_that_of_images(name: str):
     """The chain rule of entropy, over all images of a small model."""
     model = small_member(name)
     every = all_images(model)
-    labels = some_labels(model, len(every))
-    labels = None if labels is None else np.ones_like(labels)
-    nats = np.float64(pj.log_prob(model, every, labels))
-    maps = pj.entropy_map(model, every, labels)
+    # The same for all of them: a law of images is that of one condition.
+    given = {
+        name: array.repeat(len(every), axis=0)
+        for name, array in some_conditions(model, 1).items()
+    }
+    nats = np.float64(pj.log_prob(model, every, **given))
+    maps = pj.entropy_map(model, every, **given)
     assert maps.shape == every.shape[:3] and maps.dtype == np.float32
     assert (np.asarray(maps) >= 0).all()
     expected = -(np.exp(nats) * nats).sum()

@@ -40,7 +40,7 @@ def test_it_leaves_a_few_earlier_pixels_unseen(num_resnets: int, percent: float)
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("height", "width"), [(1, 1), (5, 7), (8, 8), (13, 10), (28, 28)]
+    ("height", "width"), [(1, 1), (5, 7), (8, 8), (13, 10), (28, 28), (32, 32)]
 )
 def test_any_size_is_sampled_the_same_by_all_methods(height: int, width: int):
     settings = dict(height=height, width=width, resolutions=3)

@@ -121,7 +121,9 @@ def test_only_attention_grows_with_the_image():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("height", "width"), [(1, 1), (5, 7), (13, 10), (28, 28)])
+@pytest.mark.parametrize(
+    ("height", "width"), [(1, 1), (5, 7), (8, 8), (13, 10), (28, 28), (32, 32)]
+)
 def test_any_size_is_sampled_the_same_by_all_methods(height: int, width: int):
     model = stirred(pj.PixelSNAILConfig.tiny(height=height, width=width))
     key = jax.random.key(0)

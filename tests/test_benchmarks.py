@@ -120,6 +120,15 @@ def test_all_that_is_to_be_known_about_an_accelerator(tmp_path: Path):
 
 
 @pytest.mark.slow
+def test_the_same_images_are_told_by_chance(tmp_path: Path):
+    same = ["digits", "--background", "digits", "--outliers", "digits"]
+    run("benchmarks", "anomaly.py", *same, "--quick", "--output", str(tmp_path))
+    rows = json.loads((tmp_path / "anomaly.json").read_text())["measurements"]
+    assert [(row["auroc"], row["images"]) for row in rows] == [(0.5, [8, 8])] * 3
+    assert (tmp_path / "anomaly.png").exists()
+
+
+@pytest.mark.slow
 def test_the_profile_finds_the_products():
     printed = run("benchmarks", "profile_training.py", "--quick")
     shares = dict(re.findall(r"\| ([a-z ,]+) \| ([\d.]+)% \|", printed))

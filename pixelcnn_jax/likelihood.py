@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from pixelcnn_jax import units
+from pixelcnn_jax import hosts, units
 from pixelcnn_jax.arguments import require_count, require_probabilities
 from pixelcnn_jax.devices import Placed, spread
 from pixelcnn_jax.errors import require
@@ -194,7 +194,8 @@ def evaluate(
     """The likelihood of every image, each counted once.
 
     One compiled program of fixed batch size, each batch spread over all devices of the
-    model's kind; the last batch is padded and the padding dropped.
+    model's kind; the last batch is padded and the padding dropped. Of several processes
+    each evaluates a share of the images, and all have the result.
 
     Args:
         model: a model of this package.
@@ -207,9 +208,9 @@ def evaluate(
         UserError: there is no image, or as for `log_prob`.
     """
     given = Conditions(labels, condition, condition_map)
-    parts = list(_in_batches(_log_prob, model, images, given, batch_size))
+    found = _of_all(_log_prob, model, images, given, batch_size)
     # float64, so that means over many images lose no digits.
-    nats = -np.concatenate(parts).astype(np.float64)
+    nats = -found.astype(np.float64)
     return Evaluation(nats, math.prod(images.shape[1:]))
 
 
@@ -227,8 +228,27 @@ def evaluate_pixels(
     Arguments and errors as for `evaluate`.
     """
     given = Conditions(labels, condition, condition_map)
-    parts = _in_batches(_pixel_log_prob, model, images, given, batch_size)
-    return -np.concatenate(list(parts))
+    return -_of_all(_pixel_log_prob, model, images, given, batch_size)
+
+
+def _of_all(
+    log_prob: LogProb,
+    model: PixelModel,
+    images: ImageRows,
+    given: Conditions,
+    batch_size: int,
+) -> np.ndarray:
+    """What `evaluate` says, of any function of images, by all processes."""
+    require_model(model)
+    require_count("batch_size", batch_size)
+    if not hasattr(images, "shape"):
+        model.check_images(images)  # type: ignore[arg-type]  # says what is wrong
+    arguments = log_prob, model, images, given, batch_size
+
+    def share(start: int, stop: int) -> np.ndarray:
+        return np.concatenate(list(_in_batches(*arguments, start, stop)))
+
+    return hosts.divided(len(images), share)
 
 
 def _in_batches(
@@ -237,12 +257,10 @@ def _in_batches(
     images: ImageRows,
     given: Conditions,
     batch_size: int,
+    first: int,
+    last: int,
 ) -> Iterator[np.ndarray]:
-    """What `evaluate` says, of any function of images."""
-    require_model(model)
-    require_count("batch_size", batch_size)
-    if not hasattr(images, "shape"):
-        model.check_images(images)  # type: ignore[arg-type]  # says what is wrong
+    """`_of_all`, of the images from the first to the one before the last."""
     require(len(images) > 0, "a data set to evaluate must have at least 1 image, got 0")
     # On the host, where the values can be seen.
     if isinstance(images, Array):
@@ -251,12 +269,12 @@ def _in_batches(
     model.check_conditions(given, images.shape)
     graph, params = nnx.split(model)
     placed = Placed(params)
-    batch_size = min(batch_size, len(images))
+    batch_size = min(batch_size, last - first)
     mesh = placed.mesh(batch_size)
     if mesh is not None:
         batch_size = -(-batch_size // mesh.size) * mesh.size
-    for start in range(0, len(images), batch_size):
-        part = slice(start, start + batch_size)
+    for start in range(first, last, batch_size):
+        part = slice(start, min(start + batch_size, last))
         taken = images[part]
         if not isinstance(images, np.ndarray):
             model.check_images(taken)

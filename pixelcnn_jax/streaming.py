@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from pixelcnn_jax import hosts
 from pixelcnn_jax.arguments import Scalar, require_count, require_size
 from pixelcnn_jax.drawing import Given, Method, Way
 from pixelcnn_jax.errors import require
@@ -37,13 +38,14 @@ def stream(
     """Draw the images of `sample`, batch after batch.
 
     One program runs once per batch, so memory does not grow with their number, and
-    between two batches the caller may do as it likes.
+    between two batches the caller may do as it likes. Of several processes each draws a
+    share, and all have all images; they must take the batches in step.
 
     Args:
         model, key, temperature, method, size: see `sample`.
         num_images: of the whole job, N.
         start: the image to begin with; those before it are not drawn.
-        batch_size: the most images of a batch.
+        batch_size: the most images of a batch; of several processes, of each one's.
         labels, condition, condition_map: of each image of the whole job; see `sample`.
 
     Returns:
@@ -77,15 +79,19 @@ def _batches(
     batch_size: int,
     conditions: Conditions,
 ) -> Iterator[np.ndarray]:
-    rest = num_images - start
+    rest, processes = num_images - start, jax.process_count()
     # As many batches, evened out: the least to drop from the last one.
-    batch = -(-rest // -(-rest // batch_size))
-    for first in range(start, num_images, batch):
-        # Always whole batches, so that one program draws them all.
-        part = slice(first, first + batch)
+    batch = -(-rest // (-(-rest // (batch_size * processes)) * processes))
+
+    def share(first: int, begin: int, end: int) -> np.ndarray:
+        # Always a whole batch, so that one program draws them all.
+        part = slice(first + begin, first + end)
         given = jax.tree.map(
-            lambda x, part=part: jnp.asarray(np.resize(x[part], (batch, *x.shape[1:]))),
-            conditions,
+            lambda x: jnp.asarray(np.resize(x[part], (batch, *x.shape[1:]))), conditions
         )
-        drawn = draw(num_images=batch, given=Given(given), first=first)
-        yield np.asarray(drawn.images)[: num_images - first]
+        drawn = draw(num_images=batch, given=Given(given), first=first + begin)
+        return np.asarray(drawn.images)
+
+    for first in range(start, num_images, batch * processes):
+        images = hosts.divided(batch * processes, partial(share, first))
+        yield images[: num_images - first]

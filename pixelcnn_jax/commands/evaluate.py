@@ -6,9 +6,10 @@ from typing import Literal
 
 import numpy as np
 
+from pixelcnn_jax import hosts
 from pixelcnn_jax.anomaly import require_same_images
 from pixelcnn_jax.commands.anomalies import Comparison
-from pixelcnn_jax.commands.flags import Command, flags_of, parse
+from pixelcnn_jax.commands.flags import SPREADS, Command, flags_of, parse
 from pixelcnn_jax.commands.image_sets import another_set, read_set
 from pixelcnn_jax.commands.score_files import write_scores
 from pixelcnn_jax.config import IMAGES, DataConfig
@@ -71,9 +72,11 @@ def run(args: list[str], program: str) -> None:
     Raises:
         UserError: one of them is wrong, or the run or its data can't be read.
     """
-    settings = parse(Settings, Settings(), args, program, ABOUT)
+    settings = parse(Settings, Settings(), args, program, f"{ABOUT} {SPREADS}")
     # Before any work, so that a bad folder costs nobody an evaluation.
-    folder = None if settings.output is None else _folder(settings.output)
+    folder = None if settings.output is None else Path(settings.output)
+    if folder is not None:
+        hosts.by_first(lambda: _make(folder))
     found = Run.named(settings.workdir)
     config = found.config()
     named = _data_config(settings, config.data)
@@ -104,30 +107,20 @@ def run(args: list[str], program: str) -> None:
     compared = comparison.report(model, levels, settings.batch_size)
     if folder is not None:
         pixels = evaluate_pixels(model, levels, classes, settings.batch_size)
-        write_scores(
-            folder,
-            levels,
-            model.config.levels,
-            given,
-            pixels,
-            labels,
-            joint,
-            compared,
-        )
+        rest = (levels, model.config.levels, given, pixels, labels, joint, compared)
+        hosts.by_first(lambda: write_scores(folder, *rest))
         print(f"scores and pictures are in {folder}")
 
 
-def _folder(name: str) -> Path:
-    """The folder for the scores, made if it is missing."""
-    folder = Path(name)
+def _make(folder: Path) -> None:
+    """The folder for the scores, if it is missing."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(
-            f"output must be a folder that can be written, got {name}"
+            f"output must be a folder that can be written, got {folder}"
             f" ({error.strerror})"
         ) from error
-    return folder
 
 
 def _data_config(settings: Settings, named: DataConfig) -> DataConfig:
@@ -199,4 +192,4 @@ def _print_classes(found: Evaluation, labels: np.ndarray) -> None:
         )
 
 
-COMMAND = Command("evaluate", ABOUT, FLAGS, run)
+COMMAND = Command("evaluate", ABOUT, FLAGS, run, spreads=True)

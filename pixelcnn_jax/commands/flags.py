@@ -12,6 +12,9 @@ from pixelcnn_jax.errors import UserError
 
 T = TypeVar("T")
 
+DISTRIBUTED = "--distributed"
+SPREADS = f"With {DISTRIBUTED}, processes on several hosts do it together."
+
 
 class Command(NamedTuple):
     """A command line."""
@@ -22,6 +25,8 @@ class Command(NamedTuple):
     """The flag of each field that the library's errors may name."""
     run: Callable[[list[str], str], None]
     """What it does, from its arguments and the program's name; may raise UserError."""
+    spreads: bool = False
+    """Whether several processes may do it together."""
 
 
 def parse(

@@ -3,11 +3,22 @@
 import os
 import signal
 import sys
+import traceback
 
-from pixelcnn_jax import config
-from pixelcnn_jax.commands import compress, evaluate, export, publish, sample, train
+import jax
+
+from pixelcnn_jax import config, hosts
+from pixelcnn_jax.commands import (
+    compress,
+    evaluate,
+    export,
+    lost_peers,
+    publish,
+    sample,
+    train,
+)
 from pixelcnn_jax.commands.faults import line_of
-from pixelcnn_jax.commands.flags import Command, name_flags
+from pixelcnn_jax.commands.flags import DISTRIBUTED, Command, name_flags
 from pixelcnn_jax.commands.program_cache import watched_cache
 from pixelcnn_jax.machine import configure_jax
 from pixelcnn_jax.output import discard, say
@@ -75,11 +86,18 @@ def _end_at_once(command: Command, args: list[str], program: str) -> None:
     try:
         run_command(command, args, program)
     except SystemExit as end:
-        if isinstance(end.code, int) and end.code > STOPPED:
-            # At its normal end it would wait for a program that is compiled or runs.
+        status = end.code if isinstance(end.code, int) else 0
+        # At its normal end it would wait for a program that is compiled or runs, or for
+        # the other processes.
+        if status > STOPPED or (status and jax.distributed.is_initialized()):
             sys.stderr.flush()
-            os._exit(end.code)
+            os._exit(status)
         raise
+    except Exception:
+        if not jax.distributed.is_initialized():
+            raise
+        traceback.print_exc()
+        os._exit(1)
 
 
 def run_command(command: Command, args: list[str], program: str) -> None:
@@ -91,12 +109,17 @@ def run_command(command: Command, args: list[str], program: str) -> None:
     """
     configure_jax()
     try:
+        if command.spreads:
+            args = _joined(args)
         with watched_cache():
             command.run(args, program)
         sys.stdout.flush()
     except BrokenPipeError:
         sys.exit(STOPPED + BROKEN_PIPE)
     except Exception as error:
+        if hosts.are_several() and lost_peers.tells_of_loss(str(error)):
+            lost_peers.say_lost()
+            sys.exit(1)
         line = line_of(error)
         if line is None:
             raise
@@ -112,3 +135,15 @@ def run_command(command: Command, args: list[str], program: str) -> None:
             sys.stdout.flush()
         except (OSError, ValueError):
             discard()
+
+
+def _joined(args: list[str]) -> list[str]:
+    """The arguments of a command, once the processes that share it are one job."""
+    rest = [arg for arg in args if arg != DISTRIBUTED]
+    if len(rest) < len(args) or hosts.is_launched(os.environ):
+        hosts.join()
+        lost_peers.summarise_errors()
+        if not hosts.is_first():
+            # One speaks for all; of errors, each tells its own.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return rest

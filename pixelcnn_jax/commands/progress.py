@@ -5,6 +5,8 @@ import time
 
 from tqdm import tqdm
 
+from pixelcnn_jax import hosts
+
 LINE_SECONDS = 30.0
 """Time between lines, if no terminal shows the bar."""
 
@@ -21,7 +23,11 @@ class Progress:
         self._total, self._first, self.done = total, done, done
         self._began = self._said = time.monotonic()
         self._bar = tqdm(
-            total=total, initial=done, unit=" images", disable=None, leave=False
+            total=total,
+            initial=done,
+            unit=" images",
+            disable=None if hosts.is_first() else True,
+            leave=False,
         )
 
     def add(self, count: int) -> None:

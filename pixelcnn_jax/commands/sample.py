@@ -3,8 +3,9 @@
 import time
 from pathlib import Path
 
+from pixelcnn_jax import hosts
 from pixelcnn_jax.commands.choices import parse_labels, parse_size
-from pixelcnn_jax.commands.flags import Command, parse
+from pixelcnn_jax.commands.flags import SPREADS, Command, parse
 from pixelcnn_jax.commands.image_files import require_writable
 from pixelcnn_jax.commands.sample_jobs import Job, draw_exported
 from pixelcnn_jax.commands.sample_settings import FLAGS, Settings, check, is_folder
@@ -23,11 +24,12 @@ def run(args: list[str], program: str) -> None:
     Raises:
         UserError: one of them is wrong, or the output can't be written.
     """
-    settings = parse(Settings, Settings(), args, program, ABOUT)
+    settings = parse(Settings, Settings(), args, program, f"{ABOUT} {SPREADS}")
     output = Path(settings.output)
     folder = is_folder(settings.output)
     if not folder:
-        require_writable(output, (".png", ".npy", ".npz"))
+        suffixes = (".png", ".npy", ".npz")
+        hosts.by_first(lambda: require_writable(output, suffixes))
     check(settings, folder)
     check_watch(settings, folder)
     size = parse_size(settings.size)
@@ -52,4 +54,4 @@ def _report(output: Path, count: int, began: float) -> None:
     print(f"{output}: {count} images in {seconds:.1f} s, compilation included")
 
 
-COMMAND = Command("sample", ABOUT, FLAGS, run)
+COMMAND = Command("sample", ABOUT, FLAGS, run, spreads=True)

@@ -8,6 +8,7 @@ from typing import Protocol
 
 import filelock
 
+from pixelcnn_jax import hosts
 from pixelcnn_jax.commands.image_files import write
 from pixelcnn_jax.errors import UserError, require
 
@@ -47,6 +48,26 @@ def hold_folder(path: Path, settings: Mapping[str, object]) -> Iterator[None]:
     Raises:
         UserError: the folder holds anything else, or can't be written.
     """
+    lock = hosts.by_first(lambda: _begin(path, settings))
+    try:
+        yield
+    finally:
+        if lock is not None:
+            lock.release()
+
+
+def _begin(path: Path, settings: Mapping[str, object]) -> filelock.BaseFileLock:
+    lock = _lock(path)
+    try:
+        _require_same(path, settings)
+        write(path / SETTINGS, (json.dumps(settings, indent=2) + "\n").encode())
+    except UserError:
+        lock.release()
+        raise
+    return lock
+
+
+def _lock(path: Path) -> filelock.BaseFileLock:
     try:
         path.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(path / LOCK)
@@ -61,12 +82,7 @@ def hold_folder(path: Path, settings: Mapping[str, object]) -> Iterator[None]:
         raise UserError(
             f"output must be a folder that can be written, got {path} ({reason})"
         ) from error
-    try:
-        _require_same(path, settings)
-        write(path / SETTINGS, (json.dumps(settings, indent=2) + "\n").encode())
-        yield
-    finally:
-        lock.release()
+    return lock
 
 
 def _require_same(path: Path, settings: Mapping[str, object]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from pixelcnn_jax import completion
+from pixelcnn_jax import completion, hosts
 from pixelcnn_jax.commands.background import in_background
 from pixelcnn_jax.commands.choices import parse_classes, parse_labels
 from pixelcnn_jax.commands.image_files import write_images
@@ -49,7 +49,7 @@ class Job:
         self.stop.obey("")
         levels = self.model.config.levels
         images = np.concatenate(parts)
-        write_images(self.output, images, levels, labels)
+        _write(self.output, images, levels, labels)
         if self._is_watched:
             steps = np.broadcast_to(self._steps(count), images.shape[:3])
             self._watch(Watched(images, steps, labels, labels))
@@ -69,7 +69,8 @@ class Job:
         )
 
     def _watch(self, watched: Watched) -> None:
-        write_watched(self.settings, self.model, watched)
+        if hosts.is_first():
+            write_watched(self.settings, self.model, watched)
 
     def fill(self) -> int:
         """Draw the images that a folder lacks."""
@@ -79,7 +80,7 @@ class Job:
         labels, files = self._labels(count), settings.format or "npz"
         store = make_store(self.output, files, shape, c.levels, labels)
         with hold_folder(self.output, self._identity(shape, files)):
-            gaps = store.gaps(count)
+            gaps = hosts.found_by_first(lambda: store.gaps(count))
             lacking = sum(last - first for first, last in gaps)
             with Progress(count, count - lacking) as progress:
                 for gap in gaps:
@@ -94,10 +95,12 @@ class Job:
         first = gap[0]
         with self._batches(gap, labels) as batches:
             for images in batches:
-                store.add(first, images)
+                if hosts.is_first():
+                    store.add(first, images)
                 first += len(images)
                 progress.add(len(images))
-        store.flush()
+        if hosts.is_first():
+            store.flush()
 
     def complete(self, path: str) -> int:
         """Complete the images of a file or a folder."""
@@ -129,9 +132,9 @@ class Job:
         completions, levels = parts[0], self.model.config.levels
         if self.output.suffix == ".png":
             images, rows = strips(task, completions, levels)
-            write_images(self.output, images, levels, rows)
+            _write(self.output, images, levels, rows)
         else:
-            write_images(self.output, completions, levels, labels)
+            _write(self.output, completions, levels, labels)
         count = completions.shape[0] * completions.shape[1]
         if self._is_watched:
             images, rows = strips(task, completions, levels)
@@ -177,6 +180,14 @@ class Job:
         }
 
 
+def _write(
+    output: Path, images: np.ndarray, levels: int, labels: np.ndarray | None
+) -> None:
+    """`write_images`, by the first process."""
+    if hosts.is_first():
+        write_images(output, images, levels, labels)
+
+
 def draw_exported(settings: Settings, path: str, output: Path) -> int:
     """Draw by an exported sampler, and return how many images it draws."""
     kept = ("sampler", "seed", "temperature", "labels", "output")
@@ -196,5 +207,5 @@ def draw_exported(settings: Settings, path: str, output: Path) -> int:
     drawn = sampler(
         jax.random.key(settings.seed), temperature=settings.temperature, labels=labels
     )
-    write_images(output, np.asarray(drawn), header.levels, labels)
+    _write(output, np.asarray(drawn), header.levels, labels)
     return header.num_images

@@ -3,7 +3,7 @@
 import itertools
 
 from pixelcnn_jax import config
-from pixelcnn_jax.commands.flags import Command, flags_of, parse
+from pixelcnn_jax.commands.flags import SPREADS, Command, flags_of, parse
 from pixelcnn_jax.training import train
 
 ABOUT = "Train a PixelCNN, or go on with a run that was interrupted."
@@ -29,7 +29,7 @@ def run(args: list[str], program: str) -> None:
     presets = "; ".join(f"{key}: {about}" for key, (about, _) in config.PRESETS.items())
     about = (
         f"{ABOUT} The first argument may name a preset, whose settings the options"
-        f" override. Presets: {presets}."
+        f" override. {SPREADS} Presets: {presets}."
     )
     if _names_own_images(flags):
         # What no flag gives is then taken from the images.
@@ -47,4 +47,4 @@ def _names_own_images(flags: list[str]) -> bool:
     return ("--data.source", config.IMAGES) in pairs
 
 
-COMMAND = Command("train", ABOUT, FLAGS, run)
+COMMAND = Command("train", ABOUT, FLAGS, run, spreads=True)

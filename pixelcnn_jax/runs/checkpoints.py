@@ -19,8 +19,12 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from orbax.checkpoint import v1
 
+from pixelcnn_jax import hosts
+from pixelcnn_jax.devices import data_mesh, replicated
 from pixelcnn_jax.errors import UserError, require
 from pixelcnn_jax.files import write_text
 from pixelcnn_jax.models import legacy
@@ -118,6 +122,8 @@ class Checkpoints:
             settings: the digest of those that the checkpoint was made with.
             position: of the source of batches, if there is one; see `position`.
 
+        Of several processes all write, in one folder that they share.
+
         Raises:
             UserError: the disk is full or fails.
         """
@@ -125,21 +131,21 @@ class Checkpoints:
         try:
             with _quiet():
                 ocp.save_checkpointables(folder.resolve(), dict(items), overwrite=True)
-            if position is not None:
-                write_text(folder / POSITION, position)
-            # The order matters: the manifest declares what is on disk, and only a
-            # checkpoint that is declared whole may push others out.
-            manifests.write(folder, bits_per_dim, settings)
+            hosts.by_first(lambda: _declare(folder, bits_per_dim, settings, position))
         except Exception as error:
             number = _system_error(error)
             if number is None:
                 raise
-            with contextlib.suppress(OSError):
-                self.remove_interrupted()
+            if hosts.is_first():
+                with contextlib.suppress(OSError):
+                    self.remove_interrupted()
             raise UserError(
                 f"checkpoint {folder} could not be saved ({os.strerror(number)}), and"
                 " those before it are whole; mend that and run the same command again"
             ) from error
+        hosts.by_first(self._prune_if_possible)
+
+    def _prune_if_possible(self) -> None:
         try:
             self._prune()
         except OSError as error:  # the new one is whole: no reason to stop
@@ -241,13 +247,17 @@ class Checkpoints:
     def _read(self, step: int, items: Mapping[str, object]) -> Items:
         # Onto one device, however many wrote it; the trainer spreads it again.
         sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+        if hosts.are_several():
+            sharding = replicated(data_mesh(jax.devices()))
         abstract = jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
             dict(items),
         )
         try:
             with _quiet():
-                return ocp.load_checkpointables(self._of(step).resolve(), abstract)
+                found = ocp.load_checkpointables(self._of(step).resolve(), abstract)
+            # Of several processes, each goes on with arrays of its own.
+            return jax.tree.map(_own, found) if hosts.are_several() else found
         except OSError:
             raise
         # Its files are whole, so it is one of other shapes; Orbax says so in pages.
@@ -309,6 +319,22 @@ def _system_error(error: BaseException) -> int | None:
             return int(found[1])
         cause = cause.__cause__ or cause.__context__
     return None
+
+
+def _declare(
+    folder: Path, bits_per_dim: float | None, settings: str | None, position: str | None
+) -> None:
+    """Say that a checkpoint is whole, once all of it is on disk."""
+    if position is not None:
+        write_text(folder / POSITION, position)
+    # The order matters: the manifest declares what is on disk, and only a checkpoint
+    # that is declared whole may push others out.
+    manifests.write(folder, bits_per_dim, settings)
+
+
+def _own(x: jax.Array) -> jax.Array:
+    """Of an array that is on every device of all processes, that of this one."""
+    return jnp.array(np.asarray(x.addressable_data(0)))
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from pathlib import Path
 import filelock
 from flax import nnx
 
+from pixelcnn_jax import hosts
 from pixelcnn_jax.config import (
     Config,
     flatten,
@@ -30,6 +31,7 @@ from pixelcnn_jax.runs.tables import Row
 log = logging.getLogger(__name__)
 
 CONFIG = "config.json"
+SAMPLES = "samples"
 PRETRAINED = Path(__file__).parents[1] / "pretrained"
 """Runs that ship with the package."""
 
@@ -164,12 +166,17 @@ class Run:
             UserError: the folder is a file or can't be written, another process holds
                 it, or it holds checkpoints of another configuration.
         """
-        with self._lock():
+        with hosts.by_first(self._lock) or contextlib.nullcontext():
+            hosts.require_everywhere(
+                (self.path / SAMPLES).is_dir(),
+                f"workdir must be a folder that all processes share, and {self.path} is"
+                " not; pass one on a file system of all hosts",
+            )
             # Only once the folder is held: what looks like an interrupted save may
             # until then be another process's save under way.
             self._require_places()
             self._require_same(config)
-            self.checkpoints.remove_interrupted()
+            hosts.by_first(self.checkpoints.remove_interrupted)
             yield
 
     def _require_places(self) -> None:
@@ -189,7 +196,7 @@ class Run:
 
     def _lock(self) -> contextlib.AbstractContextManager[object]:
         try:
-            (self.path / "samples").mkdir(parents=True, exist_ok=True)
+            (self.path / SAMPLES).mkdir(parents=True, exist_ok=True)
             # The operating system's lock: it ends with its process, in whatever way.
             lock = filelock.FileLock(self.path / "lock")
             lock.acquire(blocking=False)

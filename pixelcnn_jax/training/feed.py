@@ -10,7 +10,8 @@ import jax
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-from pixelcnn_jax.data import ImageSet, batch_order
+from pixelcnn_jax import hosts
+from pixelcnn_jax.data import ImageSet, Lazy, batch_order
 from pixelcnn_jax.devices import DATA, replicated
 from pixelcnn_jax.layers import Conditions
 from pixelcnn_jax.training.shares import Shares
@@ -110,8 +111,8 @@ class Resident:
 
     def __init__(self, images: ImageSet, shares: Shares, order: Order):
         everywhere = replicated(shares.mesh)
-        self._images = jax.device_put(images.images, everywhere)
-        self._given = jax.device_put(conditions_of(images), everywhere)
+        self._images = hosts.place(images.images, everywhere)
+        self._given = hosts.place(conditions_of(images), everywhere)
         self._mesh, self._order = shares.mesh, order
         self._epoch: tuple[int, jax.Array, jax.Array] | None = None
 
@@ -121,7 +122,7 @@ class Resident:
             index = self._order(epoch)
             share = NamedSharding(self._mesh, PartitionSpec(None, DATA))
             # Padding points to image 0, which is computed and counts for nothing.
-            placed = jax.device_put((np.maximum(index, 0), index), share)
+            placed = hosts.place((np.maximum(index, 0), index), share)
             self._epoch = (epoch, *placed)
         _, place, index = self._epoch
         stop = min(start + count, self._order.batches)
@@ -173,17 +174,25 @@ class SentAhead:
         # batches must lie together.
         by_device = index.reshape(self._rows, mesh.size, share).swapaxes(0, 1).ravel()
         chosen = np.maximum(by_device, 0)
-        given = jax.tree.map(lambda x: x[chosen], self._given)
         # In its piece, a device finds the share of batch after batch.
         place = np.arange(self._rows * share, dtype=np.int32).reshape(-1, share)
-        images, given = jax.device_put(
-            (self._images[chosen], given), NamedSharding(mesh, self.spec)
-        )
-        place, index = jax.device_put(
+        images = self._chosen(self._images, chosen)
+        given = jax.tree.map(lambda x: self._chosen(x, chosen), self._given)
+        place, index = hosts.place(
             (np.tile(place, mesh.size), index),
             NamedSharding(mesh, PartitionSpec(None, DATA)),
         )
         return Batches(images, given, place, index, 0, stop - start)
+
+    def _chosen(self, items: np.ndarray | Lazy, chosen: np.ndarray) -> jax.Array:
+        """Some images or labels, of which a process reads those of its own devices."""
+
+        def read(part: tuple[slice, ...] | None) -> np.ndarray:
+            return items[chosen if part is None else chosen[part[0]]]
+
+        shape = (len(chosen), *items.shape[1:])
+        sharding = NamedSharding(self._shares.mesh, self.spec)
+        return jax.make_array_from_callback(shape, sharding, read)
 
 
 def conditions_of(images: ImageSet) -> Conditions:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+from pixelcnn_jax import hosts
 from pixelcnn_jax.config import Config
 from pixelcnn_jax.models.base import PixelModel
 from pixelcnn_jax.runs import Items, Row, Run, tables
@@ -132,7 +133,14 @@ class InFolder:
         return self._config
 
     def restore(self, start: TrainState, model: PixelModel) -> TrainState:
-        if not self._run.checkpoints.steps():
+        found = self._run.checkpoints.steps()
+        latest = found[-1] if found else 0
+        hosts.require_everywhere(
+            latest == hosts.first_says(latest),
+            f"workdir must be a folder that all processes share, and {self._run.path}"
+            " has other checkpoints in one than in another; pass another workdir",
+        )
+        if not found:
             return start
         return from_items(self._run.restore("latest", to_items(start), model))
 
@@ -144,15 +152,22 @@ class InFolder:
 
     def begin(self, state: TrainState, position: Position) -> list[Row]:
         self._position = position
+        rows = hosts.by_first(lambda: self._begin(int(state.step)))
+        self._saved = time.monotonic()
+        return self._run.rows() if rows is None else rows
+
+    def _begin(self, step: int) -> list[Row]:
         self._run.write_config(self._config)
         # Rows of epochs after this state are dropped: those epochs will be run again.
-        rows = tables.keep(self._run.path, int(state.step))
+        rows = tables.keep(self._run.path, step)
         self._reports = folder_reports(self._run.path, rows, self._stack)
-        self._saved = time.monotonic()
         return rows
 
     def on_the_way(self, state: TrainState) -> None:
-        if self._stop.asked or time.monotonic() - self._saved > CHECKPOINT_SECONDS:
+        due = time.monotonic() - self._saved > CHECKPOINT_SECONDS
+        # All save if one has reason to: its clock says so, or a signal has reached it.
+        self._stop.hear(hosts.highest(self._stop.number))
+        if self._stop.asked or hosts.highest(due):
             # Not validated, so it is never the best while there is one that was.
             self._save(state, None)
             self._stop.obey(f"saved at step {int(state.step)}")
@@ -171,6 +186,7 @@ class InFolder:
         self._save(state, result.row.validation_bits_per_dim)
 
     def obey(self, kept: str) -> None:
+        self._stop.hear(hosts.highest(self._stop.number))
         self._stop.obey(kept)
 
     def _save(self, state: TrainState, bits_per_dim: float | None) -> None:

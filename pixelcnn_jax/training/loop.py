@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from pixelcnn_jax import hosts
 from pixelcnn_jax.config import Config
 from pixelcnn_jax.data import (
     TRAIN_SEED,
@@ -152,7 +153,10 @@ def _epoch(
         console.progress(epoch + 1, trainer.seen(batch), bits)
         # How many updates a call makes changes nothing but the pace.
         # At most doubled, since a time measured over few updates is rough.
-        count = max(1, min(2 * made, int(DISPATCH_SECONDS / took * made)))
+        # Each process has its own clock, and all must make as many.
+        count = hosts.first_says(
+            max(1, min(2 * made, int(DISPATCH_SECONDS / took * made)))
+        )
         # After the last update, the epoch's own checkpoint follows.
         if batch < trainer.batches:
             keeper.on_the_way(state)

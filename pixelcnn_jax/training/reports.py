@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from pixelcnn_jax import keys, pictures
+from pixelcnn_jax import hosts, keys, pictures
 from pixelcnn_jax.data import classes_in_turn
 from pixelcnn_jax.files import write_bytes
 from pixelcnn_jax.layers import Conditions
@@ -164,7 +164,7 @@ class Console:
                 total=self._num_images,
                 desc=f"epoch {epoch}/{self._epochs}",
                 unit=" images",
-                disable=None,
+                disable=None if hosts.is_first() else True,
                 leave=False,
             )
         self._bar.set_postfix_str(f"{bits_per_dim:.4f} bits/dim", refresh=False)
@@ -188,7 +188,8 @@ class Console:
 
     def say(self, line: str) -> None:
         """A line, at once, even if the output is a file."""
-        say(line)
+        if hosts.is_first():
+            say(line)
 
     def close(self) -> None:
         """Take the bar away."""

@@ -5,8 +5,10 @@ from typing import NamedTuple
 
 from jax.sharding import Mesh
 
+from pixelcnn_jax import hosts
 from pixelcnn_jax.config import TrainingConfig
 from pixelcnn_jax.devices import data_mesh
+from pixelcnn_jax.errors import require
 
 CPU_MICROBATCH_POSITIONS = 1024
 """Pixels whose activations stay in a core's cache: 4 images of the book's experiment,
@@ -37,6 +39,11 @@ def share_out(
     config: TrainingConfig, image_shape: Sequence[int], devices: Sequence[object]
 ) -> Shares:
     """The shares of a batch of images ``[H, W, C]`` on these devices."""
+    require(
+        not hosts.are_several() or len(devices) <= config.batch_size,
+        "training.batch_size must be at least the number of devices of all processes,"
+        f" {len(devices)}, got {config.batch_size}; raise it, or start fewer processes",
+    )
     # A device without a whole image to itself would only repeat padding.
     mesh = data_mesh(devices[: config.batch_size])
     share = -(-config.batch_size // mesh.size)

@@ -29,6 +29,15 @@ class StopRequest:
         self._old = {}
 
     @property
+    def number(self) -> int:
+        """The signal that asked for a stop; 0 if none did."""
+        return self._number or 0
+
+    def hear(self, number: int) -> None:
+        """Take a stop that another process was asked for as one's own; 0: none."""
+        self._number = self._number or number or None
+
+    @property
     def asked(self) -> bool:
         """Whether a stop was asked for."""
         return self._number is not None

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
+from pixelcnn_jax import hosts
 from pixelcnn_jax.data import BatchReader, ImageSet
 from pixelcnn_jax.devices import DATA
 from pixelcnn_jax.errors import require
@@ -80,8 +81,8 @@ class Streamed:
             *map(conditions_of, sets),
         )
         place = np.arange(self._rows * share, dtype=np.int32).reshape(-1, share)
-        images, given = jax.device_put((images, given), NamedSharding(mesh, self.spec))
-        place, index = jax.device_put(
+        images, given = hosts.place((images, given), NamedSharding(mesh, self.spec))
+        place, index = hosts.place(
             (np.tile(place, mesh.size), index),
             NamedSharding(mesh, PartitionSpec(None, DATA)),
         )

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
+from pixelcnn_jax import hosts
 from pixelcnn_jax.config import TrainingConfig
 from pixelcnn_jax.data import ImageSet
 from pixelcnn_jax.devices import replicated
@@ -104,7 +105,7 @@ class Trainer:
         """
         batches = self._feed.batches(epoch, start, count)
         # On every device; nothing moves if it is there.
-        state = jax.device_put(state, self._everywhere)
+        state = hosts.place(state, self._everywhere)
         return self._updates(state, batches), batches.number
 
     def position(self) -> str | None:

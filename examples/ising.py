@@ -136,18 +136,17 @@ def free_energy_of_infinite_lattice(beta: float) -> float:
 
 # --- the learnt model
 
+# Thirteen layers see all spins above and to the left.
+NETWORK = pj.GatedPixelCNNConfig(features=16, num_layers=13, head_features=32, levels=2)
+QUICK = pj.GatedPixelCNNConfig(features=8, num_layers=3, head_features=8, levels=2)
+
 
 def learn(settings: Settings, train: np.ndarray, held_out: np.ndarray) -> pj.PixelModel:
     """A Gated PixelCNN on levels ``[N, side, side, 1]``."""
-    # Thirteen layers see all spins above and to the left.
-    size = dict(features=16, num_layers=13, head_features=32)
-    if settings.quick:
-        size = dict(features=8, num_layers=3, head_features=8)
+    side = {"height": settings.side, "width": settings.side}
     config = pj.Config(
         seed=settings.seed,
-        model=pj.GatedPixelCNNConfig(
-            height=settings.side, width=settings.side, levels=2, **size
-        ),
+        model=dataclasses.replace(QUICK if settings.quick else NETWORK, **side),
         training=TrainingConfig(
             epochs=settings.epochs,
             batch_size=64,
@@ -166,7 +165,7 @@ def to_levels(spins: np.ndarray) -> np.ndarray:
 
 
 def to_spins(levels: np.ndarray) -> np.ndarray:
-    return np.int8(levels[..., 0]) * 2 - 1
+    return levels[..., 0].astype(np.int8) * 2 - 1
 
 
 def mean(values: np.ndarray) -> str:

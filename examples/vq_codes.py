@@ -24,12 +24,17 @@ from pixelcnn_jax.runs import Run
 
 PATCH = 2
 
+NETWORK = pj.GatedPixelCNNConfig(
+    features=64, num_layers=4, head_features=128, dropout=0.3
+)
+QUICK = pj.GatedPixelCNNConfig(features=8, num_layers=1, head_features=8)
+
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
     codes: int = 128
     """Patches that k-means chooses."""
-    epochs: int = 40
+    epochs: int = 20
     """Passes over the codes."""
     seed: int = 0
     """Of k-means, training and samples."""
@@ -56,12 +61,9 @@ def to_images(patches: np.ndarray) -> np.ndarray:
 
 def train_prior(settings: Settings, path: Path) -> Path:
     """A run on the codes of a file; height, width and levels are taken from it."""
-    size = dict(features=64, num_layers=4, head_features=128)
-    if settings.quick:
-        size = dict(features=8, num_layers=1, head_features=8)
     config = pj.Config(
         seed=settings.seed,
-        model=pj.GatedPixelCNNConfig(dropout=0.3, **size),
+        model=QUICK if settings.quick else NETWORK,
         training=TrainingConfig(
             epochs=1 if settings.quick else settings.epochs,
             batch_size=32,
@@ -80,9 +82,9 @@ def train_prior(settings: Settings, path: Path) -> Path:
 
 
 def main(settings: Settings) -> None:
-    digits = load_digits().images
+    digits = np.asarray(load_digits(return_X_y=True)[0]).reshape(-1, 8, 8)
     patches = to_patches(digits)
-    vq = KMeans(settings.codes, n_init=1, random_state=settings.seed)
+    vq = KMeans(settings.codes, random_state=settings.seed)
     codes = vq.fit_predict(patches.reshape(-1, PATCH**2)).reshape(patches.shape[:3])
     path = Path(settings.folder) / "codes.npy"
     path.parent.mkdir(parents=True, exist_ok=True)

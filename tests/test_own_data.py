@@ -214,6 +214,16 @@ def test_an_archive_says_which_image_is_what(tmp_path: Path):
             assert (part.images[..., 0] == GREY[place::3]).all()
             assert part.labels is not None
             assert part.labels.tolist() == labels[place::3].tolist()
+    vectors, maps = RNG.random((40, 3)), np.int64(GREY[:, ::2, :, None])
+    given = dict(condition=vectors, condition_map=maps)
+    np.savez(tmp_path / "x.npz", images=GREY, labels=labels, split=split, **given)
+    found, model = loaded(tmp_path / "x.npz"), settled(tmp_path / "x.npz").model
+    conditions = model.condition_features, model.condition_channels
+    assert (*conditions, model.condition_levels) == (3, 1, maps.max() + 1)
+    assert (found.test.condition == vectors[2::3].astype(np.float32)).all()
+    assert (found.test.condition_map == maps[2::3]).all()
+    np.savez(tmp_path / "y.npz", images=GREY, condition_map=maps / 2)
+    assert settled(tmp_path / "y.npz").model.condition_levels == 0
     # More classes than are seen may be asked for.
     more = as_given(num_classes=9)
     assert loaded(tmp_path / "x.npz", more).num_classes == 9
@@ -314,6 +324,8 @@ def bad(folder: Path) -> dict[str, Path]:
         "labels": {"images": GREY, "labels": np.arange(9)},
         "classes": {"images": GREY, "labels": np.arange(40) - 1},
         "named": {"images": GREY, "split": np.array(["train", "dev"] * 20)},
+        "endless": {"images": GREY, "condition": np.full((40, 2), np.inf)},
+        "flat": {"images": GREY, "condition_map": np.zeros((40, 2, 5))},
         "trainless": {"images": GREY, "split": np.ones(40, int)},
     }
     for name, arrays in archives.items():
@@ -358,6 +370,8 @@ def bad(folder: Path) -> dict[str, Path]:
         ("classes", "labels of .*classes.npz must be integers .* from -1"),
         ("named", "split of .*named.npz must be .* got .*dev"),
         ("trainless", "trainless.npz must .* some for train, got none for it"),
+        ("endless", "condition of .*endless.npz must be finite numbers .* float64"),
+        ("flat", r"condition_map of .*flat.npz must be .* got float64 \[40, 2, 5\]"),
         ("torn_image", "torn_image/x.png must be a whole image file"),
         ("both", "both must hold images or folders of images, got both: a and x.png"),
         ("testing", "testing must hold train .* got test"),

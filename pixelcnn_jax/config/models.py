@@ -29,6 +29,9 @@ FIELDS_OF_DATA = {
     "channels": (1, MOST_CHANNELS),
     "levels": (2, MOST_LEVELS),
     "num_classes": (0, MOST),
+    "condition_features": (0, MOST),
+    "condition_channels": (0, MOST),
+    "condition_levels": (0, MOST),
 }
 """The settings of a model that its data tell, and the bounds of each."""
 
@@ -37,8 +40,8 @@ FIELDS_OF_DATA = {
 class ModelConfig:
     """What every model of the family has; use one of its subclasses.
 
-    Sizes, levels and classes may be -1 in a run on your own images: they are then taken
-    from them.
+    Sizes, levels, classes and conditions may be -1 in a run on your own images: they
+    are then taken from them.
     """
 
     kind: ClassVar[str]
@@ -98,11 +101,9 @@ class ModelConfig:
         return [name for name in FIELDS_OF_DATA if getattr(self, name) == FROM_DATA]
 
     def _check_conditions(self) -> None:
-        for field in ("condition_features", "condition_channels", "condition_levels"):
-            require_at_least("model", self, field, 0)
         require_at_least("model", self, "condition_width", 1)
         require(
-            self.condition_levels == 0 or self.condition_channels > 0,
+            self.condition_levels in (0, FROM_DATA) or self.condition_channels != 0,
             "model.condition_levels are those of a map, and model.condition_channels"
             f" is 0, got {self.condition_levels}; set model.condition_channels",
         )

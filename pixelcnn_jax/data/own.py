@@ -3,7 +3,7 @@
 import dataclasses
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -130,8 +130,8 @@ class OwnData:
 
     path: str
     pixels: Pixels
-    labels: np.ndarray | None
-    """int32 ``[N]``."""
+    given: Mapping[str, np.ndarray]
+    """What is given of each image besides, as an `ImageSet` has it, by its name."""
     split: np.ndarray | None
     """int8 ``[N]``, places in `SPLITS`; None: the data come without."""
 
@@ -141,7 +141,21 @@ class OwnData:
     @property
     def num_classes(self) -> int:
         """The largest label + 1; 0 if there are no labels."""
-        return 0 if self.labels is None else int(self.labels.max()) + 1
+        labels = self.given.get("labels")
+        return 0 if labels is None else int(labels.max()) + 1
+
+    def conditions(self) -> dict[str, int]:
+        """The settings of a model that takes all that is given of the images."""
+        vector, grid = self.given.get("condition"), self.given.get("condition_map")
+        levels = 0
+        if grid is not None and grid.dtype == np.int32:
+            levels = int(grid.max()) + 1
+        return {
+            "num_classes": self.num_classes,
+            "condition_features": 0 if vector is None else vector.shape[1],
+            "condition_channels": 0 if grid is None else grid.shape[3],
+            "condition_levels": levels,
+        }
 
     def common_size(self) -> tuple[int, int]:
         """The height and width that most images have; of several, the smallest."""
@@ -187,7 +201,8 @@ def _folder(path: Path) -> OwnData:
     if found.classes:
         names = [f"{label} {name}" for label, name in enumerate(found.classes)]
         print(f"{path}: the classes are {', '.join(names)}", file=sys.stderr)
-    return OwnData(str(path), Files(found.paths), found.labels, found.split)
+    given = {} if found.labels is None else {"labels": found.labels}
+    return OwnData(str(path), Files(found.paths), given, found.split)
 
 
 def _file(path: Path, data: DataConfig) -> OwnData:
@@ -200,11 +215,12 @@ def _file(path: Path, data: DataConfig) -> OwnData:
             f"{name} of {path} must have an entry for each of the {count} images, got"
             f" shape {list(array.shape)}",
         )
-    labels, split = beside.get("labels"), beside.get("split")
+    split = beside.pop("split", None)
+    read = {"labels": _labels, "condition": _vectors, "condition_map": _maps}
     return OwnData(
         str(path),
         pixels,
-        None if labels is None else _labels(path, labels),
+        {name: read[name](path, array) for name, array in beside.items()},
         None if split is None else _split(path, split),
     )
 
@@ -220,6 +236,32 @@ def _labels(path: Path, labels: np.ndarray) -> np.ndarray:
         + (f" from {labels.min()}" if labels.dtype.kind in "iu" else ""),
     )
     return labels.astype(np.int32)
+
+
+def _vectors(path: Path, vectors: np.ndarray) -> np.ndarray:
+    """float32 ``[N, D]``."""
+    require(
+        vectors.ndim == 2
+        and vectors.dtype.kind in "iuf"
+        and bool(np.isfinite(vectors).all()),
+        f"condition of {path} must be finite numbers [N, D], got {vectors.dtype}"
+        f" {list(vectors.shape)}",
+    )
+    return vectors.astype(np.float32)
+
+
+def _maps(path: Path, maps: np.ndarray) -> np.ndarray:
+    """``[N, h, w, D]``: int32 codes, or float32."""
+    codes = maps.dtype.kind in "iu"
+    require(
+        maps.ndim == 4
+        and (codes or maps.dtype.kind == "f")
+        and bool(np.isfinite(maps).all())
+        and (not codes or 0 <= int(maps.min()) <= int(maps.max()) < 2**31),
+        f"condition_map of {path} must be finite numbers or codes of at least 0"
+        f" [N, h, w, D], got {maps.dtype} {list(maps.shape)}",
+    )
+    return maps.astype(np.int32 if codes else np.float32)
 
 
 def _split(path: Path, split: np.ndarray) -> np.ndarray:

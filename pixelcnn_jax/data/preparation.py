@@ -38,7 +38,7 @@ def settled(config: Config, own: OwnData) -> Config:
         "width": size[1],
         "channels": pixels.channels,
         "levels": levels,
-        "num_classes": own.num_classes,
+        **own.conditions(),
     }
     model = dataclasses.replace(model, **{name: found[name] for name in model.unknown})
     if data.validation_images == FROM_DATA:
@@ -115,13 +115,12 @@ def own_splits(own: OwnData, data: DataConfig, model: ModelConfig) -> Splits:
         UserError: the data can't be brought to what the model takes.
     """
     check(own, data, model)
-    dynamic = data.quantization == "dynamic" and not own.pixels.codes
     train, validation, test = _rows(own, data)
     make = partial(_part, own, data, model)
     return Splits(
-        ImageSet(make(train), _at(own.labels, train), dynamic),
-        _drawn(make(validation), _at(own.labels, validation), dynamic, VALIDATION_SEED),
-        _drawn(make(test), _at(own.labels, test), dynamic, TEST_SEED),
+        make(train),
+        _drawn(make(validation), VALIDATION_SEED),
+        _drawn(make(test), TEST_SEED),
         model.num_classes or own.num_classes,
     )
 
@@ -133,9 +132,7 @@ def own_set(own: OwnData, data: DataConfig, model: ModelConfig) -> ImageSet:
         UserError: they can't be brought to what the model takes.
     """
     check(own, data, model)
-    dynamic = data.quantization == "dynamic" and not own.pixels.codes
-    images = _part(own, data, model, np.arange(len(own)))
-    return _drawn(images, own.labels, dynamic, TEST_SEED)
+    return _drawn(_part(own, data, model, np.arange(len(own))), TEST_SEED)
 
 
 def _rows(own: OwnData, data: DataConfig) -> list[np.ndarray]:
@@ -155,22 +152,14 @@ def _rows(own: OwnData, data: DataConfig) -> list[np.ndarray]:
     return [np.flatnonzero(split == part) for part in range(3)]
 
 
-def _at(labels: np.ndarray | None, rows: np.ndarray) -> np.ndarray | None:
-    return None if labels is None else labels[rows]
-
-
-def _drawn(
-    images: np.ndarray | Lazy,
-    labels: np.ndarray | None,
-    dynamic: bool,
-    seed: tuple[int, ...],
-) -> ImageSet:
-    return ImageSet(ImageSet(images, labels, dynamic).levels(seed), labels)
+def _drawn(images: ImageSet, seed: tuple[int, ...]) -> ImageSet:
+    """The set with its levels drawn once and for all."""
+    return dataclasses.replace(images, images=images.levels(seed), brightness=False)
 
 
 def _part(
     own: OwnData, data: DataConfig, model: ModelConfig, rows: np.ndarray
-) -> np.ndarray | Lazy:
+) -> ImageSet:
     """The images of these rows: in memory if they are few, else read on demand."""
     convert = _conversion(own, data, model)
     shape = (model.height, model.width, model.channels)
@@ -187,7 +176,11 @@ def _part(
 
     dtype = convert(np.zeros((1, 1, 1, 1), np.uint8)).dtype
     lazy = Lazy(read, rows, shape, dtype)
-    return lazy[:] if lazy.nbytes <= IN_MEMORY_BYTES else lazy
+    return ImageSet(
+        lazy[:] if lazy.nbytes <= IN_MEMORY_BYTES else lazy,
+        brightness=data.quantization == "dynamic",
+        **{name: array[rows] for name, array in own.given.items()},
+    )
 
 
 def _conversion(

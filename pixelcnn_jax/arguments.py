@@ -58,6 +58,34 @@ def require_temperature(temperature: object) -> None:
         require(0 <= value < math.inf, f"{rule}, got {temperature}; {cure}")
 
 
+def guidance_of(guidance: object, count: int, *, possible: bool) -> jax.Array | None:
+    """The guidance of so many images, float32 ``[count]``; None if it is off, at 1.
+
+    Inside ``jit`` any number passes.
+
+    Args:
+        possible: whether the model can do without conditions, and some are given.
+
+    Raises:
+        UserError: it is no number of at least 0, or not possible.
+    """
+    shape = getattr(guidance, "shape", ())
+    is_number = isinstance(guidance, int | float | np.number | jax.Array)
+    rule = "guidance must be a number of at least 0"
+    require(is_number and shape == (), f"{rule}, got {guidance!r}; 1 is off")
+    if not isinstance(guidance, Tracer):
+        value = float(guidance)  # type: ignore[arg-type]
+        require(0 <= value < math.inf, f"{rule}, got {guidance}; 1 is off")
+        if value == 1:
+            return None
+    require(
+        possible,
+        "guidance needs conditions, and a model that was trained with"
+        f" model.condition_dropout, got {guidance} without; leave it at 1",
+    )
+    return jnp.full(count, jnp.asarray(guidance, jnp.float32))
+
+
 def require_path(name: str, value: object) -> Path:
     """The path that ``value`` is; raise if it is none."""
     require(

@@ -26,6 +26,7 @@ class Options(TypedDict, total=False):
     labels: Array | None
     condition: Array | None
     condition_map: Array | None
+    guidance: Scalar
     method: Method
     batch_size: int | None
 
@@ -65,6 +66,7 @@ def complete(
     labels: Array | None = None,
     condition: Array | None = None,
     condition_map: Array | None = None,
+    guidance: Scalar = 1.0,
     method: Method = "auto",
     batch_size: int | None = None,
     with_log_prob: bool = False,
@@ -88,6 +90,7 @@ def complete(
         num_completions: N, of each image.
         temperature, method: see `sample`.
         labels, condition, condition_map: of each image; see `sample`.
+        guidance: see `sample`.
         batch_size: completions drawn at a time, which bounds memory; None: all.
         with_log_prob: return the log-probability of each pixel as well, known ones
             included.
@@ -120,6 +123,7 @@ def complete(
         jax.tree.map(partial(_repeated, times=num_completions), conditions),
         _repeated(shown, num_completions),
         _repeated(known, num_completions),
+        model.guidance_of(guidance, conditions, total),
     )
     drawn = Drawer(model)(
         key,

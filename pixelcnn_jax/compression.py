@@ -73,6 +73,10 @@ def compress(
     classes = None if labels is None else np.asarray(labels, np.int32)
     given = Conditions(labels, condition, condition_map)
     model.check_conditions(given, images.shape)
+    require(
+        labels is not None or model.config.num_classes == 0,
+        "labels must be given to compress by a model with classes, got none",
+    )
     # A queue, not a stack such as ANS: values must come out in the order they go in, as
     # each law depends on all earlier values.
     encoder = coder.stream.queue.RangeEncoder()

@@ -8,6 +8,7 @@ CPU; the lower precision of other devices' defaults, or of bfloat16, makes ties 
 frequent.
 """
 
+from functools import partial
 from typing import Literal, NamedTuple, get_args
 
 import jax
@@ -16,11 +17,12 @@ import jax.numpy as jnp
 from pixelcnn_jax import keys
 from pixelcnn_jax.arguments import Scalar
 from pixelcnn_jax.errors import require
+from pixelcnn_jax.guidance import GuidedWalker, draw_guided
 from pixelcnn_jax.layers import NO_CONDITIONS, Conditions, Front
 from pixelcnn_jax.models.base import PixelModel
 from pixelcnn_jax.order import Order
-from pixelcnn_jax.walk import Choose, walk
-from pixelcnn_jax.walkers import WholeImages
+from pixelcnn_jax.walk import Choose, Record, walk
+from pixelcnn_jax.walkers import Walker, WholeImages
 
 Method = Literal["auto", "full", "cached", "wavefront"]
 
@@ -38,6 +40,8 @@ class Given(NamedTuple):
     """int32 ``[B, H, W, C]``, read where ``known``; None: nothing is known."""
     known: jax.Array | None = None
     """bool ``[B, H, W]``."""
+    guidance: jax.Array | None = None
+    """float32 ``[B]``, see `guidance`; None: the model's own law is drawn from."""
 
 
 NOTHING_GIVEN = Given()
@@ -97,8 +101,13 @@ def draw_batch(
     given: Given = NOTHING_GIVEN,
 ) -> Drawn:
     """One batch of images, each from its own key; traceable."""
-    walker = WholeImages(model) if way.method == "full" else model
-    choose = draw_pixels(model, keys_B, temperature, way.width)
+    walker: Walker = WholeImages(model) if way.method == "full" else model
+    choose = draw_pixels(model, keys_B, temperature, way.width, given.guidance)
+    record: Record = model.distribution.step_log_prob
+    if given.guidance is not None:
+        walker = GuidedWalker(walker)
+        # Of the model's own law: outputs are those with the conditions and without.
+        record = partial(_record_of_first, record)
     above = None
     if given.images is not None and given.known is not None:
         choose = keep_known(choose, given.images, given.known)
@@ -110,7 +119,7 @@ def draw_batch(
         len(keys_B),
         choose,
         conditions=given.conditions,
-        record=model.distribution.step_log_prob if way.with_log_prob else None,
+        record=record if way.with_log_prob else None,
         above=above,
     )
     return Drawn(images, log_prob if way.with_log_prob else None)
@@ -122,17 +131,33 @@ def order_of(model: PixelModel, way: Way) -> Order:
     return Order(way.height, way.width, lag, way.first_row)
 
 
+def _record_of_first(
+    record: Record, outputs: jax.Array, pixels: jax.Array, step: int
+) -> jax.Array:
+    return record(outputs[0], pixels, step)
+
+
 def draw_pixels(
-    model: PixelModel, keys_B: jax.Array, temperature: Scalar, width: int
+    model: PixelModel,
+    keys_B: jax.Array,
+    temperature: Scalar,
+    width: int,
+    guidance_B: jax.Array | None = None,
 ) -> Choose:
-    """The choice of a walk that draws every pixel from its distribution."""
+    """The choice of a walk that draws every pixel from its distribution.
+
+    With guidance, the outputs must be a `GuidedWalker`'s.
+    """
+    draw = model.distribution.draw
+    if guidance_B is not None:
+        draw = partial(draw_guided, model.distribution, guidance=guidance_B)
 
     def choose(
         outputs: jax.Array, before_FBC: jax.Array, front: Front, step: int
     ) -> jax.Array:
         # By position in the image, not by step: so every order draws the same noise.
         keys_FB = pixel_keys(keys_B, front.rows_F * width + front.columns_F)
-        return model.distribution.draw(keys_FB, outputs, before_FBC, step, temperature)
+        return draw(keys_FB, outputs, before_FBC, step, temperature)
 
     return choose
 

@@ -32,6 +32,8 @@ class Purpose(enum.IntEnum):
     """The dropout of a data-dependent initialisation."""
     MUTATION = 9
     """Which values of its images an update replaces, and by which."""
+    CONDITIONS = 10
+    """Which of its images an update shows without their conditions."""
 
 
 def root(seed: int | jax.Array) -> jax.Array:

@@ -32,6 +32,7 @@ def stream(
     labels: Array | None = None,
     condition: Array | None = None,
     condition_map: Array | None = None,
+    guidance: Scalar = 1.0,
     method: Method = "auto",
     size: tuple[int, int] | None = None,
 ) -> Iterator[np.ndarray]:
@@ -42,7 +43,7 @@ def stream(
     share, and all have all images; they must take the batches in step.
 
     Args:
-        model, key, temperature, method, size: see `sample`.
+        model, key, temperature, guidance, method, size: see `sample`.
         num_images: of the whole job, N.
         start: the image to begin with; those before it are not drawn.
         batch_size: the most images of a batch; of several processes, of each one's.
@@ -65,11 +66,12 @@ def stream(
     require_size((height, width))
     conditions = Conditions(labels, condition, condition_map)
     model.check_conditions(conditions, (num_images, height, width))
-    conditions = jax.tree.map(np.asarray, conditions)
+    strength = model.guidance_of(guidance, conditions, num_images)
+    given = jax.tree.map(np.asarray, Given(conditions, guidance=strength))
     draw = partial(
         Drawer(model), key, way=Way(method, height, width), temperature=temperature
     )
-    return _batches(draw, num_images, start, batch_size, conditions)
+    return _batches(draw, num_images, start, batch_size, given)
 
 
 def _batches(
@@ -77,7 +79,7 @@ def _batches(
     num_images: int,
     start: int,
     batch_size: int,
-    conditions: Conditions,
+    given: Given,
 ) -> Iterator[np.ndarray]:
     rest, processes = num_images - start, jax.process_count()
     # As many batches, evened out: the least to drop from the last one.
@@ -86,10 +88,10 @@ def _batches(
     def share(first: int, begin: int, end: int) -> np.ndarray:
         # Always a whole batch, so that one program draws them all.
         part = slice(first + begin, first + end)
-        given = jax.tree.map(
-            lambda x: jnp.asarray(np.resize(x[part], (batch, *x.shape[1:]))), conditions
+        own = jax.tree.map(
+            lambda x: jnp.asarray(np.resize(x[part], (batch, *x.shape[1:]))), given
         )
-        drawn = draw(num_images=batch, given=Given(given), first=first + begin)
+        drawn = draw(num_images=batch, given=own, first=first + begin)
         return np.asarray(drawn.images)
 
     for first in range(start, num_images, batch * processes):

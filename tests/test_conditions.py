@@ -9,6 +9,8 @@ import pytest
 from flax import nnx
 
 import pixelcnn_jax as pj
+from pixelcnn_jax.layers import Conditions
+from pixelcnn_jax.training.randomness import Randomness
 from tests.conftest import random_images, slowly, some_conditions, tiny_model
 from tests.family import member
 
@@ -113,6 +115,8 @@ def test_conditions_of_a_model_without_are_refused():
         (dict(condition_features=-1), "condition_features must be at least 0"),
         (dict(condition_levels=3), "condition_channels is 0, got 3"),
         (dict(condition_width=0), "condition_width must be at least 1"),
+        (dict(condition_dropout=0.1), "needs a model with conditions, got 0.1"),
+        (dict(condition_dropout=1.0, num_classes=2), "at least 0 and below 1, got 1.0"),
     ],
 )
 def test_wrong_settings_are_refused(fields: dict, message: str):
@@ -134,3 +138,91 @@ def test_an_image_set_keeps_what_belongs_together():
     assert plain.condition is None and plain.condition_map is None
     with pytest.raises(pj.UserError, match="condition must be one per image, 4, got 3"):
         dataclasses.replace(found, condition=np.zeros((3, 1)))
+
+
+# --- without conditions, and more with them
+
+
+def test_what_is_not_given_is_what_training_hides():
+    model = kinds_model(condition_dropout=0.2)
+    images = random_images(model, 2)
+    hidden = Conditions(**GOOD, present=np.array([True, False]))
+
+    @jax.jit
+    def outputs(given):
+        return model.given(images, given)
+
+    part, whole = outputs(hidden), outputs(Conditions(**GOOD))
+    none = outputs(Conditions())
+    np.testing.assert_allclose(part[0], whole[0], atol=1e-5)
+    np.testing.assert_allclose(part[1], none[1], atol=1e-5)
+    assert (whole[1] != none[1]).any()
+    with pytest.raises(pj.UserError, match="for a model of 2 condition_features"):
+        pj.log_prob(model, images, labels=GOOD["labels"])
+
+
+def test_conditions_are_hidden_image_by_image():
+    randomness = Randomness(0, False, False, condition_dropout=0.25)
+    index = jnp.arange(4000)
+    shown = np.asarray(randomness.present(jnp.int32(3), index))
+    assert abs(shown.mean() - 0.75) < 0.03
+    some = randomness.present(jnp.int32(3), index[17:20])
+    assert (np.asarray(some) == shown[17:20]).all()
+    assert (np.asarray(randomness.present(jnp.int32(4), index)) != shown).any()
+    assert Randomness(0, False, False).present(jnp.int32(3), index) is None
+
+
+GUIDED = [
+    dict(channels=2, features=8, condition_width=4),
+    dict(distribution="logistic_mixture", num_mixtures=2, levels=9, channels=2),
+    dict(gated=True),
+]
+
+
+@pytest.mark.parametrize("fields", [GUIDED[0], *slowly(*GUIDED[1:])])
+def test_guidance_extrapolates_from_the_law_without_conditions(fields: dict):
+    model = kinds_model(condition_dropout=0.2, **fields)
+    given = some_conditions(model, 3)
+    usual = dict(temperature=0.0, guidance=2.5, **given)
+    images = pj.sample(model, KEY, 3, method="cached", **usual)
+    law = model.distribution
+    with_, without = model(images, **given), model(images)
+    for channel in range(model.config.channels):
+        a, b = (law.conditional(x, images, channel) for x in (with_, without))
+        assert (images[..., channel] == (b + 2.5 * (a - b)).argmax(-1)).all()
+    known = np.zeros((4, 6), bool)
+    known[:2] = True
+    completed = pj.complete(model, KEY, images, known, **usual)
+    assert (completed[:, 0] == images).all()
+
+
+@pytest.mark.slow
+def test_guided_images_do_not_depend_on_the_method_or_the_batches():
+    model = kinds_model(condition_dropout=0.2)
+    given = some_conditions(model, 3)
+    ways = [dict(method=m) for m in ("full", "cached", "wavefront")]
+    ways.append(dict(method="cached", batch_size=2))
+    first, *others = [
+        pj.sample(model, KEY, 3, guidance=1.5, with_log_prob=True, **given, **way)
+        for way in ways
+    ]
+    for images, nats in others:
+        assert (images == first[0]).all()
+        np.testing.assert_allclose(nats, first[1], atol=1e-4)
+    expected = pj.pixel_log_prob(model, first[0], **given)
+    np.testing.assert_allclose(first[1], expected, atol=1e-4)  # the model's own law
+    parts = pj.stream(model, KEY, 3, batch_size=2, guidance=1.5, **given)
+    assert (np.concatenate(list(parts)) == first[0]).all()
+
+
+def test_guidance_that_makes_no_sense_is_refused():
+    without, model = kinds_model(), kinds_model(condition_dropout=0.2)
+    for guidance, who, given, message in (
+        (2.0, without, GOOD, "trained with model.condition_dropout, got 2.0 without"),
+        (2.0, model, {}, "guidance needs conditions"),
+        (-1.0, model, GOOD, "number of at least 0, got -1.0; 1 is off"),
+        (float("inf"), model, GOOD, "got inf"),
+        ("2", model, GOOD, "got '2'"),
+    ):
+        with pytest.raises(pj.UserError, match=message):
+            pj.sample(who, KEY, 2, guidance=guidance, **given)

@@ -52,7 +52,9 @@ ALLOWED = {
     },
     "posterior": {"likelihood", "layers", "arguments", "models", "errors"},
     "anomaly": {"posterior", "likelihood", "models", "errors"},
+    "guidance": {"walkers", "layers", "distributions", "config"},
     "drawing": {
+        "guidance",
         "walk",
         "walkers",
         "order",

@@ -708,7 +708,11 @@ def test_a_run_with_everything_resumes_exactly(tmp_path: Path, monkeypatch):
     config = pj.Config(
         workdir=str(tmp_path / "a"),
         model=pj.GatedPixelCNNConfig.tiny(
-            num_classes=10, dropout=0.2, levels=2, num_layers=1
+            num_classes=10,
+            dropout=0.2,
+            levels=2,
+            num_layers=1,
+            condition_dropout=0.3,
         ),
         data=DataConfig(validation_images=1380, quantization="dynamic"),
         training=TrainingConfig(

@@ -80,6 +80,9 @@ class ModelConfig:
     floats."""
     condition_width: int = 32
     """Features that a small network reads the map as, once per image."""
+    condition_dropout: float = 0.0
+    """Share of the images that an update shows without any of their conditions, classes
+    included: the model can then be used without them, and guided. 0: it needs them."""
 
     def __post_init__(self):
         settle("model", self)
@@ -102,6 +105,15 @@ class ModelConfig:
 
     def _check_conditions(self) -> None:
         require_at_least("model", self, "condition_width", 1)
+        require_share("model", self, "condition_dropout", 0.1)
+        require(
+            self.condition_dropout == 0
+            or self.num_classes != 0
+            or self.condition_features > 0
+            or self.condition_channels > 0,
+            "model.condition_dropout needs a model with conditions, got"
+            f" {self.condition_dropout} for one without; set it to 0",
+        )
         require(
             self.condition_levels in (0, FROM_DATA) or self.condition_channels != 0,
             "model.condition_levels are those of a map, and model.condition_channels"

@@ -11,6 +11,8 @@ import numpy as np
 from flax import nnx
 
 from pixelcnn_jax.arguments import (
+    Scalar,
+    guidance_of,
     require_condition,
     require_condition_map,
     require_labels,
@@ -103,6 +105,7 @@ class PixelModel(nnx.Module):
             channels=config.condition_channels,
             levels=config.condition_levels,
             width=config.condition_width,
+            optional=config.condition_dropout > 0,
             rngs=rngs,
         )
 
@@ -362,8 +365,22 @@ class PixelModel(nnx.Module):
         )
         require_range("levels", images, c.levels, "; see data.quantize")
 
+    def guidance_of(
+        self, guidance: Scalar, given: Conditions, count: int
+    ) -> jax.Array | None:
+        """The guidance of so many images with these conditions; see `arguments`.
+
+        Raises:
+            UserError: it is no number of at least 0, or not possible.
+        """
+        some = any(x is not None for x in given)
+        possible = some and self.config.condition_dropout > 0
+        return guidance_of(guidance, count, possible=possible)
+
     def check_conditions(self, given: Conditions, shape: Sequence[int]) -> None:
         """Raise unless these are conditions of images that this model can take.
+
+        A model with ``condition_dropout`` can do without all of them at once.
 
         Inside ``jit`` their values are not checked.
 
@@ -375,6 +392,8 @@ class PixelModel(nnx.Module):
             UserError: they are not what the model takes.
         """
         c, (count, *size) = self.config, shape[:3]
+        if c.condition_dropout > 0 and all(x is None for x in given):
+            return
         require_labels(given.labels, count, c.num_classes)
         require_condition(given.condition, count, c.condition_features)
         require_condition_map(

@@ -1,4 +1,4 @@
-"""What training draws for its images: dropout, binarisation, mutation."""
+"""What training draws for its images: dropout, binarisation, mutation, conditions."""
 
 from functools import partial
 from typing import NamedTuple
@@ -19,6 +19,8 @@ class Randomness(NamedTuple):
     mutation: float = 0.0
     """Share of the values that are replaced by any of the levels."""
     num_levels: int = 2
+    condition_dropout: float = 0.0
+    """Share of the images that are shown without their conditions."""
 
     def keys(self, purpose: keys.Purpose, step: jax.Array, index: jax.Array):
         """A key per image ``[B]``.
@@ -45,6 +47,13 @@ class Randomness(NamedTuple):
     def dropout_keys(self, step: jax.Array, index: jax.Array) -> jax.Array | None:
         """The keys ``[B]`` of dropout; None if the model has none."""
         return self.keys(keys.Purpose.DROPOUT, step, index) if self.dropout else None
+
+    def present(self, step: jax.Array, index: jax.Array) -> jax.Array | None:
+        """Whether each image's conditions are shown, bool ``[B]``; None: all are."""
+        if self.condition_dropout == 0:
+            return None
+        drawn = self.keys(keys.Purpose.CONDITIONS, step, index)
+        return ~jax.vmap(partial(jax.random.bernoulli, p=self.condition_dropout))(drawn)
 
 
 def draw_levels(key: jax.Array, brightness: jax.Array) -> jax.Array:

@@ -77,6 +77,7 @@ class Trainer:
                 images.brightness,
                 config.mutation,
                 model.config.levels,
+                model.config.condition_dropout,
             ),
         )
 

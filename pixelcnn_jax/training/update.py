@@ -141,10 +141,12 @@ class Updates:
         index: jax.Array,
     ) -> jax.Array:
         """Of the images of a microbatch; padding counts for nothing."""
+        given = jax.tree.map(lambda x: x[place], batches.given)
+        given = given._replace(present=self._randomness.present(step, index))
         found = image_log_prob(
             from_params(self._graph, params),
             self._randomness.levels(batches.images[place], step, index),
-            jax.tree.map(lambda x: x[place], batches.given),
+            given,
             dropout_keys=self._randomness.dropout_keys(step, index),
             reverse_mode=True,
         )

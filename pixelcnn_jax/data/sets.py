@@ -16,8 +16,8 @@ TEST_SEED = (0, 0, 2)
 """Of levels that are drawn once and for all; three numbers, as no epoch's order has."""
 
 
-GIVEN = ("labels", "condition", "condition_map")
-"""What may be given of images, beside themselves: fields of `ImageSet`."""
+GIVEN = {"labels": "[N]", "condition": "[N, D]", "condition_map": "[N, h, w, D]"}
+"""What may be given of images, beside themselves: fields of `ImageSet`, their shapes."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,13 +48,10 @@ class ImageSet:
             shape is not None and len(shape) == 4,
             f"images must be an array [N, H, W, C], got {shape or self.images!r:.80}",
         )
-        for name, values, ndim in zip(
-            GIVEN, self.given().values(), (1, 2, 4), strict=True
-        ):
+        for name, values in self.given().items():
             require(
-                values is None or np.ndim(values) == ndim,
-                f"{name} must have {ndim} axes, the first of them N, one per image, got"
-                f" {values!r:.80}",
+                values is None or np.ndim(values) == GIVEN[name].count(",") + 1,
+                f"{name} must be {GIVEN[name]}, one per image, got {values!r:.80}",
             )
             require(
                 values is None or len(values) == len(self.images),

@@ -17,7 +17,7 @@ TEST_SEED = (0, 0, 2)
 
 
 GIVEN = {"labels": "[N]", "condition": "[N, D]", "condition_map": "[N, h, w, D]"}
-"""What may be given of images, beside themselves: fields of `ImageSet`, their shapes."""
+"""What may be given of images: fields of `ImageSet`, and their shapes."""
 
 
 @dataclasses.dataclass(frozen=True)

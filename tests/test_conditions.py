@@ -112,7 +112,7 @@ def test_conditions_of_a_model_without_are_refused():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        (dict(condition_features=-1), "condition_features must be at least 0"),
+        (dict(condition_features=-2), "condition_features must be at least 0"),
         (dict(condition_levels=3), "condition_channels is 0, got 3"),
         (dict(condition_width=0), "condition_width must be at least 1"),
         (dict(condition_dropout=0.1), "needs a model with conditions, got 0.1"),

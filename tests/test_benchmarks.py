@@ -120,14 +120,15 @@ def test_all_that_is_to_be_known_about_an_accelerator(tmp_path: Path):
 
 
 @pytest.mark.slow
-<<<<<<< HEAD
 def test_the_same_images_are_told_by_chance(tmp_path: Path):
     same = ["digits", "--background", "digits", "--outliers", "digits"]
     run("benchmarks", "anomaly.py", *same, "--quick", "--output", str(tmp_path))
     rows = json.loads((tmp_path / "anomaly.json").read_text())["measurements"]
     assert [(row["auroc"], row["images"]) for row in rows] == [(0.5, [8, 8])] * 3
     assert (tmp_path / "anomaly.png").exists()
-=======
+
+
+@pytest.mark.slow
 def test_samples_are_recognised(tmp_path: Path):
     few = ["--num-images", "60", "--train-images", "400", "--output", str(tmp_path)]
     run("benchmarks", "recognise.py", "digits", *few)
@@ -137,7 +138,6 @@ def test_samples_are_recognised(tmp_path: Path):
     assert test["right"] > 0.9 and samples["right"] is None
     assert samples["confidence"] > test["confidence"] - 0.15
     assert abs(sum(samples["shares"]) - 1) < 1e-6
->>>>>>> 4eaf4f7 (recognise.py: does a classifier recognise the samples; it replaces an example)
 
 
 @pytest.mark.slow

@@ -371,6 +371,9 @@ def test_a_config_may_be_edited_on_purpose(run: Path):
         {"sha256": {"../../a": "1"}},
         {"sha256": {"/etc/passwd": "1"}},
         {"more": 1},
+        {"sizes": "0"},
+        {"sizes": {"a": "0"}},
+        {"config": 3},
     ],
 )
 def test_a_manifest_of_wrong_types_is_no_manifest(fields, tmp_path: Path):

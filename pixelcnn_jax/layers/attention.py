@@ -205,9 +205,9 @@ class Attention(CausalLayer[Seen, Memory]):
 
         heads = query.shape[:3]
         nothing = Sums(
-            jnp.full((*heads, 1), LEAST_SCORE),
-            jnp.zeros((*heads, 1)),
-            jnp.zeros((*heads, self.value_features)),
+            jnp.full((*heads, 1), LEAST_SCORE, jnp.float32),
+            jnp.zeros((*heads, 1), jnp.float32),
+            jnp.zeros((*heads, self.value_features), jnp.float32),
         )
         return lax.fori_loop(0, -(-place[0] // width), add, nothing)
 

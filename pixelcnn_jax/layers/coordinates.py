@@ -41,4 +41,8 @@ class Coordinates(CausalLayer[jax.Array, jax.Array]):
 
     @staticmethod
     def _scaled(rows: jax.Array, columns: jax.Array, size: jax.Array) -> jax.Array:
-        return jnp.stack([rows / size[0], columns / size[1]]) - 0.5
+        shares = [
+            place.astype(size.dtype) / length
+            for place, length in zip((rows, columns), size, strict=True)
+        ]
+        return jnp.stack(shares) - 0.5

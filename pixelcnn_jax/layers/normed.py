@@ -86,7 +86,8 @@ class NormedConv(CausalConv):
         if self.shift == (0, 0):
             return bias
         rows, columns = jnp.arange(x.shape[2]), jnp.arange(x.shape[3])
-        return bias * self._inside(rows[:, None], columns[None, :])
+        inside = self._inside(rows[:, None], columns[None, :])
+        return bias * inside.astype(bias.dtype)
 
     def _bias_of_step(self, at: At, x: jax.Array) -> jax.Array:
         bias = super()._bias_of_step(at, x)
@@ -96,7 +97,7 @@ class NormedConv(CausalConv):
             inside = self._inside(at.row, jnp.arange(x.shape[0]))
         else:
             inside = self._inside(at.rows_F, at.columns_F)
-        return bias * inside[:, None, None]
+        return bias * inside[:, None, None].astype(bias.dtype)
 
     def _inside(self, rows: jax.Array, columns: jax.Array) -> jax.Array:
         """Whether the unshifted output lay inside the image."""

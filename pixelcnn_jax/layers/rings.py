@@ -57,12 +57,12 @@ class Ring:
         x_FBC = x_FBC.astype(cache.dtype)
         if isinstance(at, Row):
             start = (at.row % cache.shape[0], self.left, 0, 0)
-            return lax.dynamic_update_slice(cache, x_FBC[None], start)
+            return lax.dynamic_update_slice(cache, x_FBC[None], _int32(start))
         # One small update per position, not a scatter: XLA does it in place and, on a
         # CPU, as a plain copy of memory. A front has few positions.
         for f in range(x_FBC.shape[0]):
             start = (at.rows_F[f] % cache.shape[0], at.columns_F[f] + self.left, 0, 0)
-            cache = lax.dynamic_update_slice(cache, x_FBC[f][None, None], start)
+            cache = lax.dynamic_update_slice(cache, x_FBC[f][None, None], _int32(start))
         return cache
 
     def read(
@@ -117,3 +117,8 @@ class Ring:
         # From the tap's column on: what every position of the row sees, pads included.
         starts = [(row, self.left + column) for row, column in taps]
         return [rows[row][start : start + width : stride] for row, start in starts]
+
+
+def _int32(start: tuple[jax.Array | int, ...]) -> list[jax.Array]:
+    """Indices of one type, as JAX wants them, also where integers have 64 bits."""
+    return [jnp.asarray(x, jnp.int32) for x in start]

@@ -79,10 +79,13 @@ def _from_fields(fields: dict[str, Any]) -> Manifest | None:
     if guarded and guard != digest(fields):
         return None
     found = Manifest(**fields)
-    bits, names = found.bits_per_dim, [*found.sha256, *(found.sizes or ())]
+    bits, sizes = found.bits_per_dim, found.sizes or {}
+    names = [*found.sha256, *sizes]
     whole = (
         (bits is None or type(bits) in (int, float))
         and all(isinstance(x, str) for x in found.sha256.values())
+        and all(type(x) is int for x in sizes.values())
+        and (found.config is None or isinstance(found.config, str))
         and not any(".." in PurePosixPath(x).parts or x[:1] == "/" for x in names)
     )
     if not whole:

@@ -98,7 +98,9 @@ class Updates:
         count = lax.psum((batches.image[row] >= 0).sum(), DATA)
         dims = math.prod(batches.images.shape[1:])
         # Per dimension, so that the clipping and Adam's epsilon fit images of any size.
-        gradients = jax.tree.map(lambda g: g / (count * dims), gradients)
+        gradients = jax.tree.map(
+            lambda g: g / (count * dims).astype(g.dtype), gradients
+        )
         # Every device makes the same step from the same sums: no weights are sent.
         updates, opt_state = self._optimizer.update(
             gradients, state.opt_state, state.params

@@ -30,7 +30,7 @@ class Settings:
     """Of the square lattice."""
     temperature: float = 2.27
     """Critical is 2.2692, in units of the coupling."""
-    lattices: int = 10000
+    lattices: int = 30000
     """To train on; a tenth as many more are compared with."""
     epochs: int = 4
     """Passes over them."""
@@ -137,7 +137,7 @@ def free_energy_of_infinite_lattice(beta: float) -> float:
 # --- the learnt model
 
 # Thirteen layers see all spins above and to the left.
-NETWORK = pj.GatedPixelCNNConfig(features=16, num_layers=13, head_features=32, levels=2)
+NETWORK = pj.GatedPixelCNNConfig(features=24, num_layers=13, head_features=48, levels=2)
 QUICK = pj.GatedPixelCNNConfig(features=8, num_layers=3, head_features=8, levels=2)
 
 

@@ -487,7 +487,8 @@ def test_train_names_the_flags_of_own_data(tmp_path: Path, capsys):
 @pytest.mark.slow
 def test_a_run_on_own_images_writes_what_they_tell(tmp_path: Path, monkeypatch, capsys):
     """And reading on demand gives the weights of images in memory."""
-    np.savez(tmp_path / "x.npz", images=GREY, labels=np.arange(40) % 3)
+    given = dict(labels=np.arange(40) % 3, condition=RNG.random((40, 2)))
+    np.savez(tmp_path / "x.npz", images=GREY, **given)
     flags = (
         "--model.features 8 --model.num-blocks 1 --model.first-kernel-size 3"
         " --training.batch-size 8 --training.epochs 1 --training.ema-decay 0"
@@ -500,7 +501,7 @@ def test_a_run_on_own_images_writes_what_they_tell(tmp_path: Path, monkeypatch, 
     config = Run(tmp_path / "lazy").config()
     model = config.model
     assert (model.height, model.width, model.levels, model.num_classes) == (4, 5, 4, 3)
-    assert config.data.validation_images == 4
+    assert config.data.validation_images == 4 and model.condition_features == 2
     weights = [
         jax.tree.leaves(nnx.state(pj.load(tmp_path / name)))
         for name in ("held", "lazy")

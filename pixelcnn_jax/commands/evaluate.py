@@ -17,7 +17,6 @@ from pixelcnn_jax.data import require_used
 from pixelcnn_jax.errors import UserError, require
 from pixelcnn_jax.likelihood import (
     Evaluation,
-    ImageRows,
     evaluate,
     evaluate_pixels,
 )
@@ -92,21 +91,23 @@ def run(args: list[str], program: str) -> None:
     levels, labels = images.images, images.labels
     # Read before any work, so that what is wrong with it is said at once.
     comparison = _comparison(settings, named, model)
-    classes = images.for_model(config.model).labels
-    given = evaluate(model, levels, classes, settings.batch_size)
+    taken = images.for_model(config.model)
+    classes, size = taken.labels, settings.batch_size
+    others = {"condition": taken.condition, "condition_map": taken.condition_map}
+    given = evaluate(model, levels, classes, size, **others)
     _print(given, "" if classes is None else "given the class")
     joint = None
     if classes is not None:
-        joint = _joint(model, levels, weights, settings.batch_size)
+        joint = evaluate_classes(model, levels, size, **others) + _logs(weights)
         marginal = -np.logaddexp.reduce(joint, axis=1)
         _print(Evaluation(marginal, given.dims), "the class not known")
         right = float((joint.argmax(1) == classes).mean())
         print(f"  {right:.4f} of the classes are the likeliest given the image")
     if labels is not None:
         _print_classes(given, labels)
-    compared = comparison.report(model, levels, settings.batch_size)
+    compared = comparison.report(model, levels, size)
     if folder is not None:
-        pixels = evaluate_pixels(model, levels, classes, settings.batch_size)
+        pixels = evaluate_pixels(model, levels, classes, size, **others)
         rest = (levels, model.config.levels, given, pixels, labels, joint, compared)
         hosts.by_first(lambda: write_scores(folder, *rest))
         print(f"scores and pictures are in {folder}")
@@ -158,17 +159,11 @@ def _comparison(settings: Settings, named: DataConfig, model: PixelModel) -> Com
     return Comparison(background, outliers)
 
 
-def _joint(
-    model: PixelModel,
-    levels: ImageRows,
-    weights: np.ndarray | None,
-    batch_size: int,
-) -> np.ndarray:
-    """Log-probability of each image together with each class, float64 ``[N, K]``."""
+def _logs(weights: np.ndarray | None) -> np.ndarray:
+    """Log-probability of each class, float64 ``[K]``."""
     require(weights is not None, "the training images must have labels, got none")
     with np.errstate(divide="ignore"):  # a class that training never saw
-        log_weights = np.log(np.asarray(weights))
-    return evaluate_classes(model, levels, batch_size) + log_weights
+        return np.log(np.asarray(weights))
 
 
 def _print(found: Evaluation, condition: str = "") -> None:

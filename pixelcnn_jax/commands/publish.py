@@ -82,7 +82,13 @@ def shared_config(config: Config, name: str) -> Config:
 
 def _test_bits(model: PixelModel, config: Config) -> float:
     test = data.load(config.data, config.model).test.for_model(config.model)
-    return evaluate(model, test.levels(data.TEST_SEED), test.labels).bits_per_dim
+    return evaluate(
+        model,
+        test.levels(data.TEST_SEED),
+        test.labels,
+        condition=test.condition,
+        condition_map=test.condition_map,
+    ).bits_per_dim
 
 
 def checksums(folder: Path) -> str:

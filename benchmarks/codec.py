@@ -224,16 +224,26 @@ def draw(results: dict[str, Any]) -> Figure:
     return figure
 
 
+def beside(environment: dict[str, Any]) -> str:
+    """A warning of speeds that were measured beside other work."""
+    hardware = environment["hardware"]
+    load = hardware["load_average_1_minute"]
+    if load < 1.5 * hardware["cores"]:
+        return ""
+    return f" Other work ran beside (load {load:.0f}): the speeds are too low."
+
+
 def main(settings: Settings) -> None:
     if settings.quick:
         settings = dataclasses.replace(settings, images=3)
     worker.configure()
     rows = [row for run in settings.runs for row in measure(run, settings)]
+    environment = report.environment()
     results = {
-        **report.environment(),
+        **environment,
         "title": "Lossless compression",
         "note": "Bytes of all images in one file, labels included if the model knows"
-        " classes. Each coder runs once, compiled before.",
+        f" classes. Each coder runs once, compiled before.{beside(environment)}",
         "columns": COLUMNS,
         "rows": [cells(row) for row in rows],
         "measurements": rows,

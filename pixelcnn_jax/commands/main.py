@@ -10,6 +10,7 @@ import jax
 from pixelcnn_jax import config, hosts
 from pixelcnn_jax.commands import (
     compress,
+    demo,
     evaluate,
     export,
     lost_peers,
@@ -41,6 +42,7 @@ COMMANDS = {
         compress.DECOMPRESS,
         publish.COMMAND,
         export.COMMAND,
+        demo.COMMAND,
     )
 }
 

@@ -10,16 +10,14 @@ error and never a wrong image.
 import importlib.metadata
 import math
 import platform
-from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
 from pixelcnn_jax import __version__
+from pixelcnn_jax.coding import go_through
 from pixelcnn_jax.container import (
     MODEL,
     WEIGHTS,
@@ -31,12 +29,8 @@ from pixelcnn_jax.errors import UserError, require
 from pixelcnn_jax.layers import Conditions
 from pixelcnn_jax.memory import require_memory
 from pixelcnn_jax.models.base import PixelModel, require_model
-from pixelcnn_jax.stepper import Stepper, StepperState
 
 Array = jax.Array | np.ndarray
-
-LANES = 256
-"""Images that are coded side by side."""
 
 
 def compress(
@@ -50,7 +44,7 @@ def compress(
     """Images as bytes, in about as many bits as their negative log-likelihood has.
 
     Not for use inside ``jit``: the coder runs on the host. It steps through all
-    positions, `LANES` images at a time.
+    positions, `coding.LANES` images at a time.
 
     Args:
         model: a model of this package, such as `PixelCNN`.
@@ -91,7 +85,7 @@ def compress(
         encoder.encode(values_B, law, probs_BV)
         return values_B
 
-    _code(model, images.shape, given, encode)
+    go_through(model, images.shape, given, encode)
     shape = tuple(map(int, images.shape))
     words = encoder.get_compressed()
     marks = (*fingerprints(model), checksum(images))
@@ -159,94 +153,12 @@ def decompress_with_labels(
     rule = "the images must come out as they went in, and did not"
     cure = "decompress where they were compressed, with the same conditions"
     try:
-        _code(model, found.shape, given, decode)
+        go_through(model, found.shape, given, decode)
     except AssertionError as error:  # how the coder says that it has lost its way
         raise UserError(f"{rule} ({error}); {cure}") from error
     images = values_NT.reshape(found.shape)
     require(checksum(images) == found.images, f"{rule}: wrong check sum; {cure}")
     return images, labels
-
-
-Decide = Callable[[slice, int, np.ndarray], np.ndarray]
-"""From images, step and probabilities float32 ``[B, V]`` to the values ``[B]``."""
-
-
-def _code(
-    model: PixelModel, shape: Sequence[int], given: Conditions, decide: Decide
-) -> None:
-    """Go through all values of all images; `LANES` of them side by side."""
-    graph, params = nnx.split(model)
-    count, height, width, channels = shape
-    # The decoder finds the same number from the count. Another would be another
-    # program, whose probabilities may be rounded otherwise.
-    lanes = min(count, LANES)
-    for start in range(0, count, lanes):
-        part = slice(start, min(start + lanes, count))
-        # The last lanes are filled up: there is one program.
-        own = jax.tree.map(
-            lambda x, part=part: jnp.asarray(
-                np.resize(np.asarray(x)[part], (lanes, *x.shape[1:]))
-            ),
-            given,
-        )
-        begin = partial(_begin, graph, (lanes, height, width), params, own)
-        advance = partial(_advance, graph, (lanes, height, width), params, own)
-        probs_BV, state = begin()
-        for step in range(height * width * channels):
-            real = np.asarray(probs_BV)[: part.stop - start]
-            values_B = decide(part, step, real)
-            if step + 1 < height * width * channels:
-                # Lanes without an image repeat others; nobody reads their laws.
-                probs_BV, state = advance(state, np.resize(values_B, lanes))
-
-
-Size = tuple[int, int, int]
-"""Lanes, height, width."""
-
-
-def _stepper(
-    graph: nnx.GraphDef[PixelModel],
-    size: Size,
-    params: nnx.State,
-    given: Conditions,
-) -> Stepper:
-    model = nnx.merge(graph, params)
-    return Stepper(
-        model,
-        size[0],
-        labels=given.labels,
-        condition=given.condition,
-        condition_map=given.condition_map,
-        size=size[1:],
-    )
-
-
-@partial(jax.jit, static_argnums=(0, 1))
-def _begin(
-    graph: nnx.GraphDef[PixelModel],
-    size: Size,
-    params: nnx.State,
-    given: Conditions,
-) -> tuple[jax.Array, StepperState]:
-    """Probabilities of the first value ``[B, V]``."""
-    stepper = _stepper(graph, size, params, given)
-    log_probs_BV, state = stepper.next(stepper.begin())
-    return jnp.exp(log_probs_BV), state
-
-
-@partial(jax.jit, static_argnums=(0, 1))
-def _advance(
-    graph: nnx.GraphDef[PixelModel],
-    size: Size,
-    params: nnx.State,
-    given: Conditions,
-    state: StepperState,
-    values_B: jax.Array,
-) -> tuple[jax.Array, StepperState]:
-    """Probabilities of the value after this one ``[B, V]``."""
-    stepper = _stepper(graph, size, params, given)
-    log_probs_BV, state = stepper.next(stepper.push(state, values_B))
-    return jnp.exp(log_probs_BV), state
 
 
 def environment() -> str:

@@ -4,11 +4,13 @@ import platform
 import sys
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 import pixelcnn_jax as pj
-from pixelcnn_jax import compression, data
+from pixelcnn_jax import coding, compression, data
 from pixelcnn_jax.config import DataConfig
 from pixelcnn_jax.container import Container
 from tests.conftest import (
@@ -60,7 +62,7 @@ def test_a_hundred_clothes_take_what_the_likelihood_says():
 
 
 def test_more_images_than_lanes_and_another_size(monkeypatch):
-    monkeypatch.setattr(compression, "LANES", 3)
+    monkeypatch.setattr(coding, "LANES", 3)
     model = tiny_model()
     images = np.random.default_rng(0).integers(0, 4, (7, 4, 3, 1), np.uint8)
     packed = pj.compress(model, images)
@@ -132,6 +134,13 @@ def test_wrong_images_are_refused():
         pj.compress(model, np.zeros((0, 6, 5, 1), int))
     with pytest.raises(pj.UserError, match="0 to 3, got 9 to 9"):
         pj.compress(model, np.full((1, 6, 5, 1), 9))
+
+
+def test_a_broken_model_is_refused():
+    broken = nnx.clone(tiny_model())
+    broken.last.bias[...] = jnp.full_like(broken.last.bias[...], jnp.nan)
+    with pytest.raises(pj.UserError, match="probabilities of a model must be finite"):
+        pj.compress(broken, random_images(broken, 3))
 
 
 def test_a_missing_coder_is_named(monkeypatch):

@@ -3,7 +3,8 @@
 A new model of the family is one line here. Shapes are chosen against each bound in the
 code: images wider than a wavefront's front of all rows can cover (``W > H * lag``),
 taller than wide, kernels larger than the image, a single row. And the kinds of
-conditions are: classes, a vector, a map of floats, one of codes.
+conditions are: classes, a vector, a map of floats, one of codes; of inputs: values and
+vectors.
 """
 
 import dataclasses
@@ -50,6 +51,7 @@ MIXTURE = dict(distribution="logistic_mixture", num_mixtures=3)
 VECTOR = dict(condition_features=2, condition_width=3)
 MAP = dict(condition_channels=1)
 CODES = dict(condition_channels=2, condition_levels=3, condition_width=4)
+VECTORS = dict(pixel_input="embedding", embedding_features=2)
 
 FAMILY = {
     "book": _book(),
@@ -60,11 +62,11 @@ FAMILY = {
         num_blocks=1,
         num_classes=3,
     ),
-    "book-tall": _book(height=8, width=3, first_kernel_size=3, num_blocks=3),
+    "book-tall": _book(height=8, width=3, first_kernel_size=3, num_blocks=3, **VECTORS),
     "book-large-kernels": _book(height=3, width=8, first_kernel_size=7, kernel_size=5),
     "book-pointwise": _book(height=5, width=3, kernel_size=1, num_blocks=1),
     "book-colour": _book(
-        height=4, width=4, channels=3, features=12, levels=5, **VECTOR, **MAP
+        height=4, width=4, channels=3, features=12, levels=5, **VECTOR, **MAP, **VECTORS
     ),
     "book-classes": _book(height=4, width=5, num_classes=3),
     "book-mixture": _book(
@@ -76,12 +78,21 @@ FAMILY = {
     "gated-colour": _gated(height=4, width=4, channels=3, levels=3, num_classes=2),
     "gated-mixture": _gated(height=3, width=4, channels=3, levels=16, **MIXTURE),
     "pp": _pp(),
-    "pp-odd": _pp(height=5, width=7, resolutions=3, num_classes=2, **VECTOR, **MAP),
+    "pp-odd": _pp(
+        height=5, width=7, resolutions=3, num_classes=2, **VECTOR, **MAP, **VECTORS
+    ),
     "pp-mixture": _pp(height=4, width=3, channels=3, levels=16, **MIXTURE),
     "snail": _snail(height=4, width=3, num_heads=2),
     # Twice the weights in two blocks turn a rounding of one into 0.01 of its logits.
     "snail-odd": _snail(
-        1.4, height=5, width=7, num_blocks=2, num_classes=2, skips=True, **CODES
+        1.4,
+        height=5,
+        width=7,
+        num_blocks=2,
+        num_classes=2,
+        skips=True,
+        **CODES,
+        **VECTORS,
     ),
     "snail-mixture": _snail(height=3, width=4, channels=3, levels=16, **MIXTURE),
 }

@@ -83,6 +83,11 @@ class ModelConfig:
     condition_dropout: float = 0.0
     """Share of the images that an update shows without any of their conditions, classes
     included: the model can then be used without them, and guided. 0: it needs them."""
+    pixel_input: Literal["value", "embedding"] = "value"
+    """What the network reads of a channel: a number that grows with its level, or a
+    learned vector for each level, for codes, whose order means nothing."""
+    embedding_features: int = 16
+    """Width of those vectors; values have none."""
 
     def __post_init__(self):
         settle("model", self)
@@ -90,6 +95,7 @@ class ModelConfig:
             require_from_data_or("model", self, field, *bounds)
         require_at_least("model", self, "num_mixtures", 1, MOST_CHANNELS)
         require_share("model", self, "dropout", 0)
+        require_at_least("model", self, "embedding_features", 1, WIDEST)
         self._check_conditions()
 
     @property
@@ -97,6 +103,12 @@ class ModelConfig:
         """Channels whose order the masks carry: 1 if the distribution carries it."""
         # Of unknown channels, the rule for one: the least that will be asked for.
         return max(1, self.channels) if self.distribution == "categorical" else 1
+
+    @property
+    def input_features(self) -> int:
+        """Numbers that the network reads of a pixel."""
+        is_value = self.pixel_input == "value"
+        return self.channels * (1 if is_value else self.embedding_features)
 
     @property
     def unknown(self) -> list[str]:
@@ -109,8 +121,8 @@ class ModelConfig:
         require(
             self.condition_dropout == 0
             or self.num_classes != 0
-            or self.condition_features > 0
-            or self.condition_channels > 0,
+            or self.condition_features != 0
+            or self.condition_channels != 0,
             "model.condition_dropout needs a model with conditions, got"
             f" {self.condition_dropout} for one without; set it to 0",
         )

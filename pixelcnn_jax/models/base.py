@@ -42,6 +42,7 @@ from pixelcnn_jax.layers import (
     Works,
     parts_of,
 )
+from pixelcnn_jax.models.embedding import PixelEmbedding
 
 Above: TypeAlias = Any
 """What a vertical stack found: a pytree of features. Any, since only the model that
@@ -72,7 +73,7 @@ class PixelModel(nnx.Module):
 
     * ``__init__(config, *, rngs)``: its layers, as attributes.
     * ``encode(images)``: the one place where levels become the floats it reads,
-      ``[..., C]`` to ``[..., D]``.
+      ``[..., C]`` to ``[..., D]``: by ``embedding``, unless that is None.
     * ``network(x, above, conditions, apply)``: the body, from encoded pixels to the
       ``distribution.num_outputs`` features that parameterise a pixel's distribution. It
       applies layers by ``apply(layer, x)`` and asks ``apply`` for the rest; see
@@ -108,6 +109,7 @@ class PixelModel(nnx.Module):
             optional=config.condition_dropout > 0,
             rngs=rngs,
         )
+        self.embedding = _embedding(config, rngs)
 
     def encode(self, images: jax.Array) -> jax.Array:
         """Levels ``[..., C]`` as the floats that the network reads."""
@@ -403,6 +405,19 @@ class PixelModel(nnx.Module):
             c.condition_levels,
             (size[0], size[1]),
         )
+
+
+def _embedding(config: ModelConfig, rngs: nnx.Rngs | None) -> PixelEmbedding | None:
+    """The vectors of the levels, if the network reads such."""
+    if config.pixel_input == "value":
+        return None
+    if rngs is None:
+        raise ValueError(
+            "a model that embeds its pixels needs weights for that: pass rngs to"
+            " PixelModel.__init__"
+        )
+    channels, levels = config.channels, config.levels
+    return PixelEmbedding(channels, levels, config.embedding_features, rngs=rngs)
 
 
 def require_model(model: object) -> None:

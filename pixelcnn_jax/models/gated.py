@@ -34,7 +34,7 @@ class GatedPixelCNN(PixelModel):
 
         def layer(index: int) -> GatedLayer:
             return GatedLayer(
-                features if index else config.channels,
+                features if index else config.input_features,
                 features,
                 head,
                 config.kernel_size if index else config.first_kernel_size,
@@ -51,7 +51,10 @@ class GatedPixelCNN(PixelModel):
         self.last = conv(head, self.distribution.num_outputs, square(1))
 
     def encode(self, images: jax.Array) -> jax.Array:
-        """Levels ``[..., C]`` from -1 to 1, so that black differs from no pixel."""
+        """Levels ``[..., C]`` from -1 to 1, so that black differs from no pixel; or as
+        vectors."""
+        if self.embedding is not None:
+            return self.embedding(images)
         return images.astype(jnp.float32) * (2 / (self.config.levels - 1)) - 1
 
     def vertical(

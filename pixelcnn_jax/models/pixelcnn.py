@@ -43,7 +43,7 @@ class PixelCNN(PixelModel):
             conv=conv,
         )
         self.first = conv(
-            config.channels, features, square(size), "A", fan_taps=size**2
+            config.input_features, features, square(size), "A", fan_taps=size**2
         )
         self.condition = ConditionBias(self.reader.sizes, features)
         self.blocks = nnx.List(
@@ -53,7 +53,9 @@ class PixelCNN(PixelModel):
         self.last = conv(features, self.distribution.num_outputs, square(1))
 
     def encode(self, images: jax.Array) -> jax.Array:
-        """Levels ``[..., C]`` as level / levels, as in the book."""
+        """Levels ``[..., C]`` as level / levels, as in the book, or as vectors."""
+        if self.embedding is not None:
+            return self.embedding(images)
         return images.astype(jnp.float32) / self.config.levels
 
     def network(

@@ -98,7 +98,7 @@ class PixelCNNPP(PixelModel):
         super().__init__(config, rngs=rngs)
         conv = partial(NormedConv, dtype=config.dtype, rngs=rngs)
         # One more for the channel of ones that `encode` adds.
-        inputs, filters = config.channels + 1, config.filters
+        inputs, filters = config.input_features + 1, config.filters
         # A small convolution whose output has been moved down.
         two_rows = tuple((r, c) for r in (-2, -1) for c in (-1, 0, 1))
         self.first_v = conv(inputs, filters, two_rows, "A", shift=(1, 0))
@@ -112,7 +112,7 @@ class PixelCNNPP(PixelModel):
         self.last = conv(filters, self.distribution.num_outputs, square(1))
 
     def encode(self, images: jax.Array) -> jax.Array:
-        return signed_with_ones(images, self.config.levels)
+        return signed_with_ones(images, self.config.levels, self.embedding)
 
     def vertical(
         self, x: jax.Array, conditions: ReadConditions, apply: Pass

@@ -51,7 +51,7 @@ class Block(nnx.Module):
             context, heads * c.key_features, dropout=c.dropout, conv=conv
         )
         self.attention = Attention(
-            c.channels,
+            c.input_features,
             context,
             c.key_features,
             filters // 2 // heads,
@@ -98,7 +98,7 @@ class PixelSNAIL(PixelModel):
         conv = partial(NormedConv, dtype=config.dtype, rngs=rngs)
         # One more for the channel of ones that `encode` adds.
         self.first_above, self.first_left = first_layers_so_far(
-            config.channels + 1, config.filters, conv
+            config.input_features + 1, config.filters, conv
         )
         self.coordinates = Coordinates()
         self.blocks = nnx.List(
@@ -107,12 +107,12 @@ class PixelSNAIL(PixelModel):
         self.last = conv(config.filters, self.distribution.num_outputs, square(1))
 
     def encode(self, images: jax.Array) -> jax.Array:
-        return signed_with_ones(images, self.config.levels)
+        return signed_with_ones(images, self.config.levels, self.embedding)
 
     def network(
         self, x: jax.Array, above: Above, conditions: ReadConditions, apply: Pass
     ) -> jax.Array:
-        pixel, _ = jnp.split(x, [self.config.channels], apply.features)
+        pixel, _ = jnp.split(x, [self.config.input_features], apply.features)
         where = apply(self.coordinates, x)
         background = jnp.concatenate([where] * self.config.channels, apply.features)
         h = apply(self.first_above, x) + apply(self.first_left, x)

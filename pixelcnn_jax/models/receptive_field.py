@@ -42,8 +42,9 @@ def receptive_field(model: PixelModel, rows: Sequence[int] | None = None) -> np.
 def dependence(
     model: PixelModel, x_HWC: jax.Array, rows: Sequence[int] | None = None
 ) -> np.ndarray:
-    """How strongly each output moves with each pixel: |derivatives|, summed over the
-    numbers that describe one channel; shaped as `receptive_field`.
+    """How strongly each output moves with what is read of each pixel: |derivatives|,
+    summed over the numbers that describe one channel, read and put out; shaped as
+    `receptive_field`.
 
     Args:
         x_HWC: an image, its levels as floats.
@@ -53,7 +54,7 @@ def dependence(
     moves = np.zeros((c.height, c.width, ordered, c.height, c.width, ordered))
     # One row at a time, to save memory; as an array, so that there is one program.
     for row in range(c.height) if rows is None else rows:
-        of_row = np.abs(np.asarray(_jacobian(graph, params, x_HWC, jnp.int32(row))))
+        of_row = np.asarray(_jacobian(graph, params, x_HWC, jnp.int32(row)))
         of_row = of_row.sum(2)  # over the numbers of a channel
         moves[row] = of_row if ordered == c.channels else of_row.sum(-1, keepdims=True)
     return moves
@@ -66,19 +67,23 @@ def _jacobian(
     x_HWC: jax.Array,
     row: jax.Array,
 ) -> jax.Array:
-    """Derivatives ``[W, C, numbers, H, W, C]`` of a row's outputs."""
+    """|Derivatives| ``[W, C, numbers, H, W, C]`` of a row's outputs."""
     model = nnx.merge(graph, params)
     read = model.reader(_some_conditions(model.config), *x_HWC.shape[:2])
 
-    def outputs(x_HWC: jax.Array) -> jax.Array:
-        x_CBHW = jnp.moveaxis(model.encode(x_HWC[None]), -1, 0)
+    def outputs(x_CBHW: jax.Array) -> jax.Array:
         apply = ImagePass()
         above = model.vertical(x_CBHW, read, apply)
         raw_PW = model.network(x_CBHW, above, read, apply)[:, 0, row]
         ordered = model.distribution.ordered_channels
         return jnp.moveaxis(raw_PW.reshape(ordered, -1, raw_PW.shape[-1]), -1, 0)
 
-    return jax.jacrev(outputs)(x_HWC)
+    x_CBHW = jnp.moveaxis(model.encode(x_HWC[None]), -1, 0)
+    moves = jnp.abs(jax.jacrev(outputs)(x_CBHW))[..., 0, :, :]
+    # Without what tells pixels from none.
+    moves = moves[..., : model.config.input_features, :, :]
+    shape = (*moves.shape[:3], model.config.channels, -1, *moves.shape[4:])
+    return jnp.moveaxis(moves.reshape(shape).sum(4), 3, -1)
 
 
 def _some_conditions(config: ModelConfig) -> Conditions:

@@ -10,14 +10,21 @@ import jax.numpy as jnp
 from pixelcnn_jax.layers import NormedConv
 from pixelcnn_jax.layers.resnets import MakeNormed
 from pixelcnn_jax.masks import block
+from pixelcnn_jax.models.embedding import PixelEmbedding
 
 SO_FAR = block(2, 2)
 """Taps of a stream that sees the row so far: its own and above, its own and left."""
 
 
-def signed_with_ones(images: jax.Array, levels: int) -> jax.Array:
-    """Levels ``[..., C]`` from -1 to 1, and a one that tells pixels from none."""
-    x = images.astype(jnp.float32) * (2 / (levels - 1)) - 1
+def signed_with_ones(
+    images: jax.Array, levels: int, embedding: PixelEmbedding | None
+) -> jax.Array:
+    """Levels ``[..., C]`` from -1 to 1, or as vectors; and a one that tells pixels from
+    none."""
+    if embedding is None:
+        x = images.astype(jnp.float32) * (2 / (levels - 1)) - 1
+    else:
+        x = embedding(images)
     return jnp.concatenate([x, jnp.ones_like(x[..., :1])], -1)
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Protocol
 
@@ -16,6 +16,7 @@ from pixelcnn_jax.arguments import require_count, require_probabilities
 from pixelcnn_jax.devices import Placed, spread
 from pixelcnn_jax.errors import require
 from pixelcnn_jax.layers import Conditions
+from pixelcnn_jax.memory import require_memory
 from pixelcnn_jax.models.base import PixelModel, require_model
 
 Array = jax.Array | np.ndarray
@@ -63,6 +64,12 @@ def log_prob(
     return of_images(_log_prob, model, images, given)
 
 
+def _require_memory(model: PixelModel, shape: Sequence[int], cure: str) -> None:
+    """Raise if the outputs for images ``[N, H, W]`` can't fit, before they are made."""
+    size = 4 * math.prod(shape) * model.distribution.num_outputs
+    require_memory(f"the logits of {shape[0]} images", size, cure)
+
+
 LogProb = Callable[[nnx.GraphDef[PixelModel], object, Array, Conditions], jax.Array]
 
 
@@ -74,6 +81,7 @@ def of_images(
     model.check_images(images)
     require(len(images) > 0, "images must be at least 1, got 0")
     model.check_conditions(given, images.shape)
+    _require_memory(model, images.shape[:3], "pass fewer images at a time")
     graph, params = nnx.split(model)
     return log_prob(graph, params, *jax.tree.map(jnp.asarray, (images, given)))
 
@@ -267,9 +275,10 @@ def _in_batches(
         images = np.asarray(images)
         model.check_images(images)  # once for all batches
     model.check_conditions(given, images.shape)
+    batch_size = min(batch_size, last - first)
+    _require_memory(model, (batch_size, *images.shape[1:3]), "lower batch_size")
     graph, params = nnx.split(model)
     placed = Placed(params)
-    batch_size = min(batch_size, last - first)
     mesh = placed.mesh(batch_size)
     if mesh is not None:
         batch_size = -(-batch_size // mesh.size) * mesh.size

@@ -16,14 +16,17 @@ def memory_bytes() -> int:
         return UNKNOWN
 
 
-def require_memory(what: str, size: int, cure: str) -> None:
-    """Raise unless ``size`` bytes fit in the machine's memory.
+def require_memory(
+    what: str, size: int, cure: str, *, there: int | None = None
+) -> None:
+    """Raise unless ``size`` bytes fit in memory.
 
     Args:
         what: what they are for, such as "the model's weights".
         cure: what to do about it.
+        there: bytes of memory; None: the machine's.
     """
-    there = memory_bytes()
+    there = memory_bytes() if there is None else there
     require(
         size <= there,
         f"{what} must fit in memory, {there / 2**30:.3g} GiB, and would take"

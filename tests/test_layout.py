@@ -42,6 +42,7 @@ ALLOWED = {
     "walkers": {"models", "layers", "distributions", "config"},
     "walk": {"walkers", "order", "layers", "errors"},
     "likelihood": {
+        "memory",
         "hosts",
         "models",
         "layers",
@@ -98,6 +99,7 @@ ALLOWED = {
     },
     "runs": {"hosts", "devices", "models", "config", "params", "files", "errors"},
     "training": {
+        "memory",
         "hosts",
         "output",
         "machine",

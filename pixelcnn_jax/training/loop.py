@@ -26,10 +26,12 @@ from pixelcnn_jax.models import build_model
 from pixelcnn_jax.models.base import PixelModel
 from pixelcnn_jax.runs import Row, tables
 from pixelcnn_jax.training.beginning import first_model
+from pixelcnn_jax.training.budget import judged_at_once, require_memory_for
 from pixelcnn_jax.training.feed import conditions_of
 from pixelcnn_jax.training.keeping import Keeper
 from pixelcnn_jax.training.microbatch import with_microbatch
 from pixelcnn_jax.training.reports import SAMPLES, Console, Result
+from pixelcnn_jax.training.shares import share_out
 from pixelcnn_jax.training.streamed import Stream
 from pixelcnn_jax.training.trainer import Trainer
 from pixelcnn_jax.training.update import TrainState
@@ -60,6 +62,8 @@ def learn(
         UserError: the images are not what the model takes, or the likelihood does not
             stay finite.
     """
+    size = config.model.height, config.model.width
+    require_memory_for(config, share_out(config.training, size, jax.devices()))
     model = build_model(config.model, config.seed)
     images = source if isinstance(source, ImageSet) else source.peek()
     images = suited(model, images, "training")
@@ -185,6 +189,7 @@ def _judge(
         model,
         judged.images,
         judged.labels,
+        judged_at_once(config),
         condition=judged.condition,
         condition_map=judged.condition_map,
     ).bits_per_dim

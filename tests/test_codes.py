@@ -1,0 +1,81 @@
+"""Codes, whose values have no order: learnt through vectors, and never too many."""
+
+import jax
+import numpy as np
+import pytest
+
+import pixelcnn_jax as pj
+from pixelcnn_jax import memory
+from pixelcnn_jax.config import TrainingConfig
+from pixelcnn_jax.likelihood import evaluate
+
+CODES, SIDE, SUCCESSORS = 512, 8, 4
+
+
+def process(count: int, seed: int) -> np.ndarray:
+    """Rows that begin with any code; each other one is a successor of its left one."""
+    after = np.random.default_rng(0).permuted(
+        np.tile(np.arange(CODES), (SUCCESSORS, 1)), axis=1
+    )
+    rng = np.random.default_rng(seed)
+    codes = rng.integers(CODES, size=(count, SIDE, SIDE, 1), dtype=np.uint16)
+    which = rng.integers(SUCCESSORS, size=codes.shape)
+    for column in range(1, SIDE):
+        left = codes[:, :, column - 1]
+        codes[:, :, column] = after[which[:, :, column], left]
+    return codes
+
+
+@pytest.mark.slow
+def test_a_prior_over_codes_learns_the_entropy_of_a_known_process():
+    config = pj.Config(
+        model=pj.PixelCNNConfig(
+            height=SIDE,
+            width=SIDE,
+            levels=CODES,
+            features=48,
+            num_blocks=0,
+            first_kernel_size=3,
+            pixel_input="embedding",
+            embedding_features=32,
+        ),
+        training=TrainingConfig(
+            epochs=4, batch_size=32, learning_rate=1e-2, schedule="cosine"
+        ),
+    )
+    _, history = pj.fit(config, process(6144, 1), process(256, 2))
+    # Of each row 9 bits, and then 2 for every code.
+    entropy = (9 + 2 * (SIDE - 1)) / SIDE
+    assert entropy < history[-1].validation_bits_per_dim < 1.02 * entropy
+
+
+WIDE = pj.PixelCNNConfig.tiny(levels=16384, pixel_input="embedding")
+
+
+def test_logits_that_cannot_fit_are_refused_before_anything_is_made(monkeypatch):
+    model = pj.build_model(WIDE)
+    images = np.zeros((40, 6, 5, 1), np.uint16)
+    one = 4 * 30 * 16384  # bytes of an image's logits
+    monkeypatch.setattr(memory, "memory_bytes", lambda: 20 * one)
+    few = TrainingConfig(batch_size=40, microbatch_size=40 // jax.device_count())
+    with monkeypatch.context() as patch:
+        patch.setattr("pixelcnn_jax.training.loop.build_model", None)  # not reached
+        with pytest.raises(pj.UserError, match="lower training.microbatch_size, or"):
+            pj.fit(pj.Config(model=WIDE, training=few), images)
+    shown = f"logits of 40 images must fit in memory, {20 * one / 2**30:.3g} GiB, and"
+    with pytest.raises(pj.UserError, match=shown):
+        pj.log_prob(model, images)
+    with pytest.raises(pj.UserError, match="; lower batch_size"):
+        evaluate(model, images)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (dict(pixel_input="vector"), "pixel_input must be one of value, embedding"),
+        (dict(embedding_features=0), "embedding_features must be at least 1, got 0"),
+    ],
+)
+def test_wrong_settings_are_refused(fields: dict, message: str):
+    with pytest.raises(pj.UserError, match=message):
+        pj.PixelCNNConfig(**fields)

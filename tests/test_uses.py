@@ -176,6 +176,32 @@ def test_sample_completes_the_images_of_a_folder(plain: Path, tmp_path: Path):
     assert (drawn[0][:, 0, :2, :, 0] == bright[:, :2] // 64).all()
 
 
+@pytest.mark.slow
+def test_sample_draws_and_completes_from_conditions(tmp_path: Path, capsys):
+    model = tiny_model(condition_features=2)
+    run, output = run_of(tmp_path / "run", model), str(tmp_path / "out.npz")
+    vectors = np.random.default_rng(0).normal(size=(2, 2)).astype(np.float32)
+    np.savez(tmp_path / "given.npz", condition=vectors)
+    usual = ["--workdir", str(run), "--output", output, "--num-images", "3"]
+    given = ["--conditions", str(tmp_path / "given.npz")]
+    sample.run([*usual, *given], "sample")
+    # The file's rows in turn.
+    turns = vectors[[0, 1, 0]]
+    expected = pj.sample(model, jax.random.key(0), 3, condition=turns)
+    assert (np.load(output)["images"] == expected).all()
+    images = random_images(model, 3)
+    np.savez(tmp_path / "in.npz", images=images)
+    task = ["--complete", str(tmp_path / "in.npz"), "--known-rows", "2"]
+    sample.run([*usual, *given, *task, "--num-completions", "1"], "sample")
+    known = np.arange(6)[:, None].repeat(5, 1) < 2
+    completed = pj.complete(model, jax.random.key(0), images, known, condition=turns)
+    assert (np.load(output)["images"] == completed).all()
+    assert "here on condition, got none" in refused("sample", usual, capsys)
+    np.savez(tmp_path / "given.npz", vectors=vectors)
+    line = refused("sample", [*usual, *given], capsys)
+    assert "--conditions must hold an array condition" in line
+
+
 def test_a_folder_for_scores_that_is_a_file_is_refused(plain, tmp_path, capsys):
     (tmp_path / "file").write_text("mine")
     arguments = ["--workdir", str(plain), "--output", str(tmp_path / "file")]

@@ -73,7 +73,7 @@ def read_images(field: str, path: str) -> tuple[np.ndarray, np.ndarray | None]:
     Raises:
         UserError: it can't be read, or holds something else.
     """
-    arrays = _arrays(field, path)
+    arrays = read_arrays(field, path)
     require(
         "images" in arrays,
         f"{field} must hold an array named images, got {path} with"
@@ -99,7 +99,7 @@ def read_mask(field: str, path: str) -> np.ndarray:
             raise UserError(
                 f"{field} must be a picture, .npy or .npz, got {path} ({error})"
             ) from error
-    arrays = _arrays(field, path)
+    arrays = read_arrays(field, path)
     name = "known" if "known" in arrays else "images"
     require(
         name in arrays,
@@ -123,7 +123,7 @@ def _require_small(content: io.BytesIO) -> None:
     content.seek(0)
 
 
-def _arrays(field: str, path: str) -> dict[str, np.ndarray]:
+def read_arrays(field: str, path: str) -> dict[str, np.ndarray]:
     """The arrays of a file by name; that of a .npy file is ``images``."""
     try:
         content = io.BytesIO(_content(path))

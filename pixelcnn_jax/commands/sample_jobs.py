@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -11,6 +12,12 @@ import numpy as np
 from pixelcnn_jax import completion, hosts
 from pixelcnn_jax.commands.background import in_background
 from pixelcnn_jax.commands.choices import parse_classes, parse_labels
+from pixelcnn_jax.commands.given_conditions import (
+    Given,
+    digest_of,
+    in_turn,
+    read_given,
+)
 from pixelcnn_jax.commands.image_files import write_images
 from pixelcnn_jax.commands.known_pixels import drawn_strips, read_task, strips
 from pixelcnn_jax.commands.progress import Progress
@@ -112,6 +119,7 @@ class Job:
         labels = task.labels
         if labels is None or settings.labels is not None:
             labels = self._labels(len(task.images))
+        given = in_turn(self._given, len(task.images))
 
         def draw() -> Iterator[np.ndarray]:
             drawn = completion.complete(
@@ -124,6 +132,7 @@ class Job:
                 labels=labels,
                 method=settings.method,
                 batch_size=settings.batch_size,
+                **given,
             )
             yield np.asarray(drawn)
 
@@ -144,6 +153,12 @@ class Job:
             self._watch(Watched(images, steps, labels, rows))
         return count
 
+    @functools.cached_property
+    def _given(self) -> Given:
+        c = self.model.config
+        path = self.settings.conditions
+        return read_given(path, c.condition_features, c.condition_channels)
+
     def _labels(self, count: int) -> np.ndarray | None:
         return parse_labels(self.settings.labels, count, self.model.config.num_classes)
 
@@ -162,13 +177,17 @@ class Job:
             labels=None if labels is None else labels[:last],
             method=self.settings.method,
             size=self.size,
+            **in_turn(self._given, last),
         )
         return contextlib.closing(in_background(batches, self.stop))
 
     def _identity(self, shape: tuple[int, ...], files: str) -> dict[str, object]:
         """All that images of a folder depend on."""
         c = self.model.config
+        given = digest_of(self._given)
+        others = {} if given is None else {"conditions": given}
         return {
+            **others,
             "version": 1,
             "weights": fingerprints(self.model)[1].hex(),
             "seed": self.settings.seed,
@@ -190,7 +209,7 @@ def _write(
 
 def draw_exported(settings: Settings, path: str, output: Path) -> int:
     """Draw by an exported sampler, and return how many images it draws."""
-    kept = ("sampler", "seed", "temperature", "labels", "output")
+    kept = ("sampler", "seed", "temperature", "labels", "conditions", "output")
     given = [
         field.name
         for field in dataclasses.fields(Settings)
@@ -198,14 +217,15 @@ def draw_exported(settings: Settings, path: str, output: Path) -> int:
     ]
     require(
         not given,
-        f"sampler fixes what is drawn but for {', '.join(kept[1:4])}, got"
+        f"sampler fixes what is drawn but for {', '.join(kept[1:5])}, got"
         f" {', '.join(given)}; leave that out, or export another",
     )
     sampler = load_sampler(path)
     header = sampler.header
     labels = parse_labels(settings.labels, header.num_images, header.num_classes)
-    drawn = sampler(
-        jax.random.key(settings.seed), temperature=settings.temperature, labels=labels
-    )
+    sizes = header.condition_features, header.condition_map[2]
+    given = in_turn(read_given(settings.conditions, *sizes), header.num_images)
+    key = jax.random.key(settings.seed)
+    drawn = sampler(key, temperature=settings.temperature, labels=labels, **given)
     _write(output, np.asarray(drawn), header.levels, labels)
     return header.num_images

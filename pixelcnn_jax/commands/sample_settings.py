@@ -65,6 +65,9 @@ class Settings:
     them; what a step draws is marked."""
     entropy: str | None = None
     """.png: where the model hesitated, the entropy of each drawn pixel's law."""
+    conditions: str | None = None
+    """A .npz file with condition and condition_map, for a model that is conditioned on
+    them: its rows in turn, one for each image."""
 
 
 FLAGS = flags_of(field.name for field in dataclasses.fields(Settings))
@@ -93,6 +96,11 @@ def check(settings: Settings, folder: bool) -> None:
         folder or settings.format is None,
         f"format must be left out if the output is a file, got {settings.format}; end"
         " the output with /",
+    )
+    require(
+        settings.conditions is None or settings.entropy is None,
+        f"entropy must be left out with conditions, got {settings.entropy}; see"
+        " entropy_map, which takes them",
     )
     completes = settings.complete is not None
     require(

@@ -1,0 +1,73 @@
+"""The conditions of images to draw, from a file."""
+
+import hashlib
+from typing import TypedDict
+
+import numpy as np
+
+from pixelcnn_jax.commands.image_files import read_arrays
+from pixelcnn_jax.errors import require
+
+
+class Given(TypedDict):
+    """What `sample` and others take by these names."""
+
+    condition: np.ndarray | None
+    condition_map: np.ndarray | None
+
+
+def read_given(path: str | None, features: int, channels: int) -> Given:
+    """What images can be conditioned on besides classes: the rows of a file.
+
+    Args:
+        path: the flag ``conditions``.
+        features: of the vector that the model takes; 0: none.
+        channels: of the map that it takes; 0: none.
+
+    Raises:
+        UserError: the file lacks what the model takes, or can't be read.
+    """
+    sizes = {"condition": features, "condition_map": channels}
+    names = [name for name, size in sizes.items() if size]
+    require(
+        bool(names) == (path is not None),
+        "conditions must name a .npz file if the model is conditioned on more than"
+        f" classes, here on {' and '.join(names) or 'nothing'}, got {path or 'none'}",
+    )
+    arrays = {} if path is None else read_arrays("conditions", path)
+    for name in names:
+        found = arrays.get(name)
+        require(
+            found is not None and found.ndim >= 1 and len(found) > 0,
+            f"conditions must hold an array {name} of at least one row, got {path} with"
+            f" {', '.join(arrays) or 'none'}",
+        )
+    taken = {name: arrays[name] for name in names}
+    return {
+        "condition": taken.get("condition"),
+        "condition_map": taken.get("condition_map"),
+    }
+
+
+def in_turn(given: Given, count: int) -> Given:
+    """The rows one after another, over and over, for ``count`` images."""
+
+    def repeated(rows: np.ndarray | None) -> np.ndarray | None:
+        return None if rows is None else np.resize(rows, (count, *rows.shape[1:]))
+
+    return {
+        "condition": repeated(given["condition"]),
+        "condition_map": repeated(given["condition_map"]),
+    }
+
+
+def digest_of(given: Given) -> str | None:
+    """Tells other conditions from these; None if there are none."""
+    arrays = [x for x in (given["condition"], given["condition_map"]) if x is not None]
+    if not arrays:
+        return None
+    found = hashlib.sha256()
+    for array in arrays:
+        found.update(str((array.dtype, array.shape)).encode())
+        found.update(np.ascontiguousarray(array).tobytes())
+    return found.hexdigest()

@@ -3,6 +3,7 @@
 import importlib.util
 import itertools
 import re
+import runpy
 from pathlib import Path
 from types import ModuleType
 
@@ -18,6 +19,7 @@ from tests.conftest import tiny_model
 from tests.test_uses import run_of
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
+NOTEBOOKS = EXAMPLES / "notebooks"
 
 
 def example(name: str) -> ModuleType:
@@ -102,3 +104,21 @@ def test_lower_halves_are_compared(run: str, capsys):
     )
     assert [name for name, _ in found] == ["true", "drawn"]
     assert all(float(nats) < 0 for _, nats in found)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("*.py")), ids=lambda x: x.stem)
+def test_notebooks_run_and_draw_their_pictures(path: Path, tmp_path, monkeypatch):
+    """On small numbers; each has the cells of a notebook."""
+    text = path.read_text()
+    cells = re.split(r"^# %%", text, flags=re.MULTILINE)
+    assert "format_name: percent" in cells[0] and len(cells) > 6
+    assert sum(cell.startswith(" [markdown]\n#") for cell in cells) > 2
+    monkeypatch.setenv("QUICK", "1")
+    monkeypatch.setenv("PICTURES", str(tmp_path))
+    runpy.run_path(str(path))
+    drawn = {picture.stem for picture in tmp_path.glob("*.png")}
+    named = re.findall(r'^show.*"(\w+)"\)$|"(\w+)\.png"', text, flags=re.MULTILINE)
+    assert drawn == {a or b for a, b in named} and drawn
+    for picture in tmp_path.glob("*.png"):
+        assert np.asarray(Image.open(picture)).std() > 1

@@ -141,6 +141,20 @@ def test_samples_are_recognised(tmp_path: Path):
 
 
 @pytest.mark.slow
+def test_levels_are_timed_alone_and_together(tmp_path: Path):
+    run("benchmarks", "levels.py", "--quick", "--output", str(tmp_path))
+    rows = json.loads((tmp_path / "levels.json").read_text())["measurements"]
+    assert [(row["network"], row["side"]) for row in rows] == [
+        ("PixelCNN++", 4),
+        ("PixelSNAIL", 4),
+    ]
+    assert all(row["microseconds"] > 0 for row in rows)
+    # From a level alone: 3/2, 3/2 / 4 and 1/16 of it.
+    for row in rows[:1]:
+        assert abs(row["ideal"] / row["level"] - 1.9375) < 1e-9
+
+
+@pytest.mark.slow
 def test_the_profile_finds_the_products():
     printed = run("benchmarks", "profile_training.py", "--quick")
     shares = dict(re.findall(r"\| ([a-z ,]+) \| ([\d.]+)% \|", printed))

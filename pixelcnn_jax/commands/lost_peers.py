@@ -22,6 +22,7 @@ SIGNS = (
     "Gloo all-gather failed",
     "Timeout waiting at barrier",
     "coordination_service_agent.cc",
+    "Use error polling to propagate the following error to all tasks",
     "coordination service",
     "preemption_sync_manager.cc",
     LOST,

@@ -1,6 +1,7 @@
 """What images are conditioned on reaches every pixel, and is checked."""
 
 import dataclasses
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -9,10 +10,12 @@ import pytest
 from flax import nnx
 
 import pixelcnn_jax as pj
+from pixelcnn_jax.commands import sample
 from pixelcnn_jax.layers import Conditions
 from pixelcnn_jax.training.randomness import Randomness
 from tests.conftest import random_images, slowly, some_conditions, tiny_model
 from tests.family import member
+from tests.test_command_lines import refused
 
 KEY = jax.random.key(3)
 ALL_KINDS = dict(num_classes=3, condition_features=2, condition_channels=1)
@@ -226,3 +229,47 @@ def test_guidance_that_makes_no_sense_is_refused():
     ):
         with pytest.raises(pj.UserError, match=message):
             pj.sample(who, KEY, 2, guidance=guidance, **given)
+
+
+# --- the command
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A saved model of all kinds of conditions, and a file of two images' ones."""
+    pj.save(kinds_model(condition_dropout=0.2), tmp_path / "model")
+    np.savez(tmp_path / "given.npz", **GOOD)
+    return tmp_path
+
+
+def test_the_command_takes_conditions_and_guidance(folder: Path):
+    fixed = ["--workdir", str(folder / "model"), "--num-images", "3"]
+    fixed += ["--output", str(folder / "out.npz")]
+    file = ["--conditions", str(folder / "given.npz")]
+    sample.run([*fixed, *file, "--guidance", "1.5", "--labels", "0,1"], "sample")
+    in_turn = {name: values[[0, 1, 0]] for name, values in GOOD.items()}
+    expected = pj.sample(
+        kinds_model(condition_dropout=0.2),
+        jax.random.key(0),
+        3,
+        guidance=1.5,
+        **in_turn,
+    )
+    found = np.load(folder / "out.npz")
+    assert (found["images"] == expected).all()
+    assert (found["labels"] == in_turn["labels"]).all()
+    sample.run([*fixed, "--labels", "none"], "sample")
+    assert "labels" not in np.load(folder / "out.npz")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--conditions", "none.npz"], "--conditions must be a .npy or .npz file of"),
+        (["--labels", "none", "--guidance", "-2"], "number of at least 0, got -2.0"),
+        (["--labels", "0"], "model of 2 condition_features: floats [64, 2], got none"),
+    ],
+)
+def test_the_command_refuses(arguments, message, folder: Path, capsys):
+    fixed = ["--workdir", str(folder / "model"), "--output", str(folder / "x.npz")]
+    assert message in refused("sample", [*fixed, *arguments], capsys)

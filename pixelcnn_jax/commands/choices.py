@@ -26,13 +26,15 @@ def parse_labels(
 
 
 def parse_classes(text: str | None, num_classes: int) -> list[int]:
-    """The classes that the text of a flag names; all if it is None."""
+    """The classes that the text of a flag names; all if it is None, [] for none."""
     if num_classes == 0:
         require(
             text is None,
             f"labels need a model with classes, got {text} for one without; leave them"
             " out",
         )
+        return []
+    if text == "none":
         return []
     named = f"0-{num_classes - 1}" if text is None else text
     parts = [re.fullmatch(r"(\d+)(?:-(\d+))?", part) for part in named.split(",")]

@@ -16,13 +16,16 @@ class Given(TypedDict):
     condition_map: np.ndarray | None
 
 
-def read_given(path: str | None, features: int, channels: int) -> Given:
+def read_given(
+    path: str | None, features: int, channels: int, *, optional: bool = False
+) -> Given:
     """What images can be conditioned on besides classes: the rows of a file.
 
     Args:
         path: the flag ``conditions``.
         features: of the vector that the model takes; 0: none.
         channels: of the map that it takes; 0: none.
+        optional: whether it can do without.
 
     Raises:
         UserError: the file lacks what the model takes, or can't be read.
@@ -30,11 +33,12 @@ def read_given(path: str | None, features: int, channels: int) -> Given:
     sizes = {"condition": features, "condition_map": channels}
     names = [name for name, size in sizes.items() if size]
     require(
-        bool(names) == (path is not None),
+        bool(names) == (path is not None) or (optional and path is None),
         "conditions must name a .npz file if the model is conditioned on more than"
         f" classes, here on {' and '.join(names) or 'nothing'}, got {path or 'none'}",
     )
     arrays = {} if path is None else read_arrays("conditions", path)
+    names = names if path is not None else []
     for name in names:
         found = arrays.get(name)
         require(

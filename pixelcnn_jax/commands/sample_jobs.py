@@ -129,6 +129,7 @@ class Job:
                 task.known,
                 num_completions=settings.num_completions,
                 temperature=settings.temperature,
+                guidance=settings.guidance,
                 labels=labels,
                 method=settings.method,
                 batch_size=settings.batch_size,
@@ -157,7 +158,8 @@ class Job:
     def _given(self) -> Given:
         c = self.model.config
         path = self.settings.conditions
-        return read_given(path, c.condition_features, c.condition_channels)
+        sizes = c.condition_features, c.condition_channels
+        return read_given(path, *sizes, optional=c.condition_dropout > 0)
 
     def _labels(self, count: int) -> np.ndarray | None:
         return parse_labels(self.settings.labels, count, self.model.config.num_classes)
@@ -174,6 +176,7 @@ class Job:
             start=first,
             batch_size=self.settings.batch_size,
             temperature=self.settings.temperature,
+            guidance=self.settings.guidance,
             labels=None if labels is None else labels[:last],
             method=self.settings.method,
             size=self.size,
@@ -185,7 +188,9 @@ class Job:
         """All that images of a folder depend on."""
         c = self.model.config
         given = digest_of(self._given)
-        others = {} if given is None else {"conditions": given}
+        others: dict[str, object] = {} if given is None else {"conditions": given}
+        if self.settings.guidance != 1:
+            others["guidance"] = self.settings.guidance
         return {
             **others,
             "version": 1,

@@ -35,7 +35,8 @@ class Settings:
     wavefront; full is the slow textbook loop."""
     labels: str | None = None
     """Classes to draw, for a model with classes, in turn: 3 or 0-9 or 1,4. All of them
-    if left out."""
+    if left out. none: no class, for a model that was trained with
+    model.condition-dropout."""
     size: str | None = None
     """Height and width of the images, such as 32x64; left out: as in training."""
     complete: str | None = None
@@ -68,6 +69,10 @@ class Settings:
     conditions: str | None = None
     """A .npz file with condition and condition_map, for a model that is conditioned on
     them: its rows in turn, one for each image."""
+    guidance: float = 1.0
+    """Above 1: follow class and conditions more closely than the model does, for one
+    that was trained with model.condition-dropout. Such images do not follow the model's
+    likelihood."""
 
 
 FLAGS = flags_of(field.name for field in dataclasses.fields(Settings))

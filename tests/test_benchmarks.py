@@ -95,6 +95,12 @@ def test_quality_trains_and_judges(tmp_path: Path):
 
 
 @pytest.mark.slow
+def test_completing_is_timed_beside_drawing():
+    printed = run("benchmarks", "completion.py", "--quick")
+    assert printed.count("2 images") == 2 and printed.count("ratio") == 2
+
+
+@pytest.mark.slow
 def test_every_codec_gives_the_images_back(tmp_path: Path):
     pytest.importorskip("constriction")
     run("benchmarks", "codec.py", "--quick", "--output", str(tmp_path))

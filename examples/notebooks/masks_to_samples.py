@@ -35,7 +35,7 @@ from pixelcnn_jax.config import TrainingConfig
 pj.use_all_cores()
 # Smaller numbers, to try the notebook out.
 QUICK = "QUICK" in os.environ
-FEATURES, STEPS = (8, 20) if QUICK else (64, 1500)
+FEATURES, STEPS = (8, 20) if QUICK else (64, 600)
 PICTURES = Path(os.environ.get("PICTURES", "pictures"))
 PICTURES.mkdir(exist_ok=True)
 

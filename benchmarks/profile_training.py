@@ -1,6 +1,7 @@
-"""Where does the time of an update go? A profile of the book's network in training.
+"""Where does the time of an update go? A profile of a network in training.
 
     python benchmarks/profile_training.py
+    python benchmarks/profile_training.py --model pp --filters 32 --num-resnets 1
 
 Sums the run times of XLA's operations by kind, as shares of the devices' wall-clock
 time. On a CPU, products are the operations named dot and ynn_fusion.
@@ -9,16 +10,17 @@ time. On a CPU, products are the operations named dot and ynn_fusion.
 import collections
 import dataclasses
 import tempfile
+import time
 from pathlib import Path
 from typing import Literal
 
 import jax
 import report
+import speed_settings
 import tyro
 import worker
 from machine import seconds_of
 from report import table
-from worker import Work
 
 KINDS = {
     "matrix products": ("dot", "ynn", "gemm", "cublas", "__cublas"),
@@ -31,6 +33,12 @@ REST = "element by element, sums"
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
+    model: Literal["book", "gated", "pp", "snail"] = "book"
+    """As in speed.py: pp and snail are in colour, with a mixture of logistics."""
+    filters: int | None = None
+    """Width of pp and snail, if not the model's own."""
+    num_resnets: int | None = None
+    """Of pp and snail, if not the model's own."""
     batch_size: int = 128
     """Images per update."""
     updates: int = 4
@@ -78,12 +86,24 @@ def share(number: float) -> str:
 
 def main(settings: Settings) -> None:
     worker.configure()
-    fields = {"dtype": settings.dtype}
-    if settings.quick:
-        fields |= {"height": 6, "width": 6, "features": 8, "num_blocks": 1}
-        settings = dataclasses.replace(settings, batch_size=8)
     size, steps = settings.batch_size, settings.updates
-    run = Work("training", "PixelCNNConfig", fields, size, steps=steps).prepared()
+    asked = speed_settings.Settings(
+        "training",
+        settings.model,
+        filters=settings.filters,
+        num_resnets=settings.num_resnets,
+        layers=1 if settings.quick else None,
+        sides=(6,) if settings.quick else (),
+        dtypes=(settings.dtype,),
+        batch_size=8 if settings.quick else size,
+        steps=steps,
+        quick=settings.quick,
+    )
+    ((_, work),) = speed_settings.works(asked)
+    size = work.images
+    began = time.monotonic()
+    run = work.prepared()
+    compiling = time.monotonic() - began
     key = jax.random.key(0)
     with tempfile.TemporaryDirectory() as folder:
         with jax.profiler.trace(folder):
@@ -95,7 +115,10 @@ def main(settings: Settings) -> None:
         shares[kind_of(name)] += nanoseconds / total
     shares["waiting, starting operations"] = max(0.0, 1 - sum(shares.values()))
     print(report.source_line(report.environment()), "\n")
-    print(f"{steps * size / seconds:.0f} images/s while profiled.\n")
+    print(
+        f"{steps * size / seconds:.0f} images/s while profiled;"
+        f" {compiling:.0f} s until the first update was done, compilation included.\n"
+    )
     ranked = sorted(shares.items(), key=lambda item: -item[1])
     rows = [(kind, share(value)) for kind, value in ranked]
     print(table(("where the time goes", "share"), rows), "\n")

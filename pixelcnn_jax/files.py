@@ -23,6 +23,8 @@ def read_bytes(path: Path, most: int = SMALL) -> bytes:
             a pipe could keep a reader waiting, and a device has no end.
     """
     found = os.stat(path)
+    if stat.S_ISDIR(found.st_mode):
+        raise OSError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     if not stat.S_ISREG(found.st_mode):
         raise OSError(errno.EINVAL, "no regular file", str(path))
     if found.st_size > most:

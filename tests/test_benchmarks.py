@@ -205,3 +205,14 @@ def test_the_readme_shows_what_was_measured(tmp_path: Path):
     run("benchmarks", "report.py", str(copy))
     assert "<!-- table docs/benchmarks/" in text
     assert copy.read_text() == text
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
+def test_a_training_killed_at_any_time_ends_as_one_that_was_not(tmp_path: Path):
+    figures = tmp_path / "kill.json"
+    flags = "--kills 3 --models book --devices 2".split()
+    printed = run("benchmarks", "kill.py", *flags, "--output", str(figures))
+    found = json.loads(figures.read_text())
+    assert found["faults"] == [] and "0 faults" in printed
+    assert sum(found["kills"].values()) == 3 and found["loads"] > 0

@@ -5,7 +5,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 import zipfile
 from importlib.metadata import version
 from pathlib import Path
@@ -371,31 +370,3 @@ def test_an_installed_package_has_the_commands(tmp_path: Path):
     assert Image.open(elsewhere / "samples.png").size[0] > 300
     shown = run(*module, cwd=elsewhere, PYTHONPATH=str(site))
     assert shown.returncode == 0 and shown.stdout.strip() == overview()
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
-def test_a_process_killed_at_any_time_resumes_exactly(tmp_path: Path):
-    """SIGKILL, which no program can catch, at several moments of a run."""
-    settings = [*TINY, "--training.epochs", "6", "--training.batch-size", "4"]
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    command = ["train.py", "digits", *settings, "--workdir"]
-    assert run(*command, str(whole)).returncode == 0
-    for rows in (1, 3, 4):
-        process = subprocess.Popen(
-            [sys.executable, *command, str(killed)],
-            cwd=ROOT,
-            stdout=subprocess.DEVNULL,
-        )
-        metrics = killed / "metrics.csv"
-        for _ in range(3000):  # until the run has written that many epochs
-            if metrics.exists() and len(metrics.read_text().splitlines()) > rows:
-                break
-            time.sleep(0.02)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    assert run(*command, str(killed)).returncode == 0
-    from tests.test_training import assert_same_end
-
-    # This process has two devices; only stored bits are compared.
-    assert_same_end(killed, whole)

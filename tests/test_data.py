@@ -138,7 +138,7 @@ def test_levels_are_as_they_are_and_brightness_is_drawn_from_the_seed():
 def test_a_model_without_classes_is_given_no_labels():
     images = data.ImageSet(np.zeros((3, 1, 1, 1)), np.arange(3), brightness=True)
     assert images.for_model(BOOK) == dataclasses.replace(images, labels=None)
-    assert images.for_model(dataclasses.replace(BOOK, num_classes=3)) is images
+    assert images.for_model(dataclasses.replace(BOOK, num_classes=3)) == images
 
 
 def test_as_many_labels_as_images():

@@ -23,6 +23,7 @@ import tensorboardX  # noqa: F401  so that a fork need not import it
 from tqdm import tqdm
 
 import pixelcnn_jax as pj
+from pixelcnn_jax.config import ModelConfig
 from pixelcnn_jax.training import keeping, loop
 
 # Its own lock is a semaphore of the system, which a kill would leave behind.
@@ -48,7 +49,7 @@ class Death(NamedTuple):
 NEVER = Death(CHANGES, 0)
 
 
-def images_for(model: pj.config.ModelConfig) -> tuple[pj.ImageSet, pj.ImageSet]:
+def images_for(model: ModelConfig) -> tuple[pj.ImageSet, pj.ImageSet]:
     """Twenty images to train on, and eight to validate."""
     rng = np.random.default_rng(0)
     shape = (28, model.height, model.width, model.channels)

@@ -104,9 +104,10 @@ def sample(
         batch_size: images drawn at a time, which bounds memory; None: all. The images
             do not depend on it.
         size: height and width of the images; None: those of the training images. The
-            network is the same at every size, and its caches do not grow with the
-            height. A condition map is stretched over the whole image: give one larger
-            in proportion if its cells are to cover as many pixels as in training.
+            network is the same at every size, and its caches, but for those of
+            attention, do not grow with the height. A condition map is stretched over
+            the whole image: give one larger in proportion if its cells are to cover as
+            many pixels as in training.
         with_log_prob: return the log-probability of each pixel as well.
 
     Returns:

@@ -117,6 +117,17 @@ def found_by_first(action: Callable[[], T]) -> T:
     return json.loads(_told(json.dumps(result))) if are_several() else result  # pyright: ignore[reportReturnType]  # with one process it is no None
 
 
+def first_alone(action: Callable[[], T]) -> T:
+    """What all processes find, the first before the others: it may fetch what is
+    missing, for all to read.
+
+    Raises:
+        UserError: as the first process met it, in all of them; or as another met it.
+    """
+    result = by_first(action)
+    return result if is_first() else action()  # pyright: ignore[reportReturnType]  # the first has one
+
+
 def _told(text: str) -> str:
     """The text of the first process."""
     data = np.frombuffer(text.encode(), np.uint8)

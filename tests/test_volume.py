@@ -192,6 +192,16 @@ def test_samples_of_other_settings_are_not_mixed(draw, monkeypatch, tmp_path: Pa
         draw()
 
 
+def test_a_damaged_shard_is_named(draw):
+    folder = draw()
+    (folder / "images_0000000.npz").write_bytes(b"PK half")
+    with pytest.raises(pj.UserError, match="0000000.npz .*; move it elsewhere, to dr"):
+        draw()
+    np.savez(folder / "images_0000000.npz", images=np.zeros((8, 2, 2, 1), np.uint8))
+    with pytest.raises(pj.UserError, match=r"uint8 images .2, 13, 1., got uint8 .2, 2"):
+        draw()
+
+
 def test_one_process_fills_a_folder(draw, tmp_path: Path):
     (tmp_path / "out").mkdir()
     refusal = pytest.raises(pj.UserError, match="no other process fills")

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from pixelcnn_jax import data
+from pixelcnn_jax import data, hosts
 from pixelcnn_jax.config import IMAGES, DataConfig, ModelConfig
 
 
@@ -48,7 +48,7 @@ def read_set(
     if own is not None and own.split is None and whole:
         images = data.own_set(own, named, model)
         return images, _class_weights(images.labels, model.num_classes)
-    splits = data.load(named, model)
+    splits = hosts.first_alone(lambda: data.load(named, model))
     parts = {
         "train": (splits.train, data.TRAIN_SEED),
         "validation": (splits.validation, data.VALIDATION_SEED),

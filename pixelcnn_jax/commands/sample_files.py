@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from pixelcnn_jax import pictures
-from pixelcnn_jax.commands.image_files import write, write_images
+from pixelcnn_jax.commands.image_files import read_arrays, write, write_images
 from pixelcnn_jax.commands.sample_folder import Gap, Store
 from pixelcnn_jax.errors import UserError, require
 
@@ -104,20 +104,15 @@ class Shards:
         if not path.exists():
             return np.zeros((0, *self._shape), self._type)
         try:
-            found = np.load(path, allow_pickle=False)
-            images = found if isinstance(found, np.ndarray) else found["images"]
-            if images.shape[1:] == self._shape and images.dtype == self._type:
-                return images[: self.size]
-        # NumPy raises whatever a damaged archive makes it stumble over.
-        except Exception as error:
-            raise UserError(
-                f"{path} must be as sample wrote it, and can't be read ({error}); move"
-                " it elsewhere, and its images are drawn anew"
-            ) from error
-        raise UserError(
+            images = read_arrays("output", str(path)).get("images", np.zeros(0))
+        except UserError as error:
+            raise UserError(f"{error}; move it elsewhere, to draw it anew") from error
+        require(
+            images.shape[1:] == self._shape and images.dtype == self._type,
             f"{path} must hold {self._type.__name__} images {list(self._shape)}, got"
-            f" {images.dtype} {list(images.shape[1:])}; move it elsewhere"
+            f" {images.dtype} {list(images.shape[1:])}; move it elsewhere",
         )
+        return images[: self.size]
 
 
 class Pictures:

@@ -11,6 +11,7 @@ import filelock
 from pixelcnn_jax import hosts
 from pixelcnn_jax.commands.image_files import write
 from pixelcnn_jax.errors import UserError, require
+from pixelcnn_jax.files import read_text
 
 SETTINGS = "samples.json"
 """What the images depend on; see `hold_folder`."""
@@ -95,8 +96,8 @@ def _require_same(path: Path, settings: Mapping[str, object]) -> None:
         )
         return
     try:
-        found = dict(json.loads((path / SETTINGS).read_text()))
-    except (OSError, ValueError, TypeError) as error:
+        found = dict(json.loads(read_text(path / SETTINGS)))
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise UserError(
             f"{path / SETTINGS} must be readable, as sample wrote it, got {error}; pass"
             " another output"

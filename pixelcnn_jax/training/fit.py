@@ -8,7 +8,7 @@ from typing import cast
 import jax
 import numpy as np
 
-from pixelcnn_jax import data
+from pixelcnn_jax import data, hosts
 from pixelcnn_jax.config import ARRAYS, BATCHES, IMAGES, Config, DataConfig
 from pixelcnn_jax.data import BatchReader, BatchSource, ImageSet
 from pixelcnn_jax.errors import require
@@ -100,7 +100,7 @@ def train(config: Config) -> Path:
     run = Run(config.workdir)
     with run.hold(config):
         if own is None:
-            splits = data.load(config.data, config.model)
+            splits = hosts.first_alone(lambda: data.load(config.data, config.model))
         else:
             splits = data.own_splits(own, config.data, config.model)
         learn(config, splits.train, splits.validation, InFolder(run, config))

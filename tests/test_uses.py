@@ -184,15 +184,18 @@ def test_sample_draws_and_completes_from_conditions(tmp_path: Path, capsys):
     np.savez(tmp_path / "given.npz", condition=vectors)
     usual = ["--workdir", str(run), "--output", output, "--num-images", "3"]
     given = ["--conditions", str(tmp_path / "given.npz")]
-    sample.run([*usual, *given], "sample")
+    doubts = ["--entropy", str(tmp_path / "doubts.png")]
+    sample.run([*usual, *given, *doubts], "sample")
     # The file's rows in turn.
     turns = vectors[[0, 1, 0]]
     expected = pj.sample(model, jax.random.key(0), 3, condition=turns)
     assert (np.load(output)["images"] == expected).all()
+    nats = pj.entropy_map(model, expected, condition=turns)
+    assert f"{nats.max():.3f} nats per pixel" in capsys.readouterr().out
     images = random_images(model, 3)
     np.savez(tmp_path / "in.npz", images=images)
     task = ["--complete", str(tmp_path / "in.npz"), "--known-rows", "2"]
-    sample.run([*usual, *given, *task, "--num-completions", "1"], "sample")
+    sample.run([*usual, *given, *task, *doubts, "--num-completions", "1"], "sample")
     known = np.arange(6)[:, None].repeat(5, 1) < 2
     completed = pj.complete(model, jax.random.key(0), images, known, condition=turns)
     assert (np.load(output)["images"] == completed).all()

@@ -59,7 +59,8 @@ class Job:
         _write(self.output, images, levels, labels)
         if self._is_watched:
             steps = np.broadcast_to(self._steps(count), images.shape[:3])
-            self._watch(Watched(images, steps, labels, labels))
+            given = {"labels": labels, **in_turn(self._given, count)}
+            self._watch(Watched(images, steps, given, labels))
         return count
 
     @property
@@ -150,8 +151,12 @@ class Job:
             images, rows = strips(task, completions, levels)
             steps = self._steps(count, task.known)
             steps = drawn_strips(steps, completions.shape[1])
-            labels = None if labels is None else np.asarray(labels)[rows]
-            self._watch(Watched(images, steps, labels, rows))
+            conditions = {"labels": labels, **given}
+            repeated = {
+                name: None if x is None else np.asarray(x)[rows]
+                for name, x in conditions.items()
+            }
+            self._watch(Watched(images, steps, repeated, rows))
         return count
 
     @functools.cached_property

@@ -1,6 +1,7 @@
 """How images came about, for the sample command: an animation, a map of entropies."""
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +25,8 @@ class Watched:
     """Levels ``[N, H, W, C]``."""
     steps: np.ndarray
     """int ``[N, H, W]``, when each pixel was drawn; negative: it was not."""
-    labels: np.ndarray | None
-    """The classes ``[N]``, for a model with classes."""
+    given: Mapping[str, np.ndarray | None]
+    """The conditions of each, ``[N, ...]``, by the names that `entropy_map` has."""
     rows: np.ndarray | None
     """The row of each in the picture, ``[N]``; see `pictures.grid`."""
 
@@ -76,13 +77,13 @@ def _entropies(
     model: PixelModel, watched: Watched, batch_size: int
 ) -> tuple[np.ndarray, float]:
     """A picture of the entropies where pixels were drawn, and the highest of them."""
-    images, labels = watched.images, watched.labels
+    images, drawn = watched.images, watched.steps >= 0
+    given = {name: x for name, x in watched.given.items() if x is not None}
     parts = [
-        entropy_map(model, images[part], None if labels is None else labels[part])
+        entropy_map(model, images[part], **{name: x[part] for name, x in given.items()})
         for start in range(0, len(images), batch_size)
         for part in [slice(start, start + batch_size)]
     ]
-    drawn = watched.steps >= 0
     nats = np.where(drawn, np.concatenate(parts), 0)
     heat = pictures.to_heat(nats, nats.max())
     # Known pixels stay as they are: there was nothing to hesitate about.

@@ -24,17 +24,25 @@ from pixelcnn_jax.runs import Run
 
 PATCH = 2
 
+# A code is a name, and no brightness: the network learns a vector for each.
 NETWORK = pj.GatedPixelCNNConfig(
-    features=64, num_layers=4, head_features=128, dropout=0.3
+    features=64,
+    num_layers=4,
+    head_features=128,
+    dropout=0.5,
+    pixel_input="embedding",
+    embedding_features=16,
 )
-QUICK = pj.GatedPixelCNNConfig(features=8, num_layers=1, head_features=8)
+QUICK = pj.GatedPixelCNNConfig(
+    features=8, num_layers=1, head_features=8, pixel_input="embedding"
+)
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
     codes: int = 128
     """Patches that k-means chooses."""
-    epochs: int = 20
+    epochs: int = 12
     """Passes over the codes."""
     seed: int = 0
     """Of k-means, training and samples."""

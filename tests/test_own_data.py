@@ -384,11 +384,14 @@ def bad(folder: Path) -> dict[str, Path]:
         ("device", "device/x.png must be a file, got a pipe, a device"),
         ("fifo", "x.npy must be a file, got a pipe"),
         ("text", "must be a folder of images, a .npy or a .npz file, got .*x.txt"),
-        ("missing", "missing, which does not exist"),
+        ("missing", r"got .*missing \(No such file"),
+        ("x" * 300, r"\(File name too long\)"),
+        ("~none-of-that-name", "got ~none-of-that-name .*home"),
     ],
 )
 def test_what_cannot_be_learnt_is_named(tmp_path: Path, name: str, message: str):
-    path = bad(tmp_path).get(name, tmp_path / name)
+    unknown = Path(name) if name.startswith("~") else tmp_path / name
+    path = bad(tmp_path).get(name, unknown)
     with pytest.raises(pj.UserError, match=message) as refusal:
         loaded(path)
     assert "\n" not in str(refusal.value)

@@ -13,7 +13,7 @@ from pixelcnn_jax.config import DataConfig
 from pixelcnn_jax.data.array_files import Opens, open_arrays, value_range
 from pixelcnn_jax.data.decoding import read_header, read_pixels
 from pixelcnn_jax.data.folders import SPLITS, listing
-from pixelcnn_jax.errors import require
+from pixelcnn_jax.errors import UserError, require
 
 
 class Pixels(Protocol):
@@ -180,18 +180,20 @@ def open_own(data: DataConfig) -> OwnData:
         "data.path must name a folder of images, a .npy or a .npz file for data.source"
         " images, got none; pass it",
     )
-    path = Path(str(data.path)).expanduser()
-    require(
-        path.exists(),
-        f"data.path must be a folder of images, a .npy or a .npz file, got {data.path},"
-        " which does not exist",
-    )
+    rule = "data.path must be a folder of images, a .npy or a .npz file"
+    try:
+        path = Path(str(data.path)).expanduser()
+        path.stat()
+    except (OSError, RuntimeError) as error:  # RuntimeError: the home of nobody
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(
+            f"{rule}, got {data.path} ({reason}); pass one that is there"
+        ) from error
     if path.is_dir():
         return _folder(path)
     require(
         path.suffix.lower() in (".npy", ".npz"),
-        f"data.path must be a folder of images, a .npy or a .npz file, got {data.path};"
-        " put images into a folder",
+        f"{rule}, got {data.path}; put images into a folder",
     )
     return _file(path, data)
 

@@ -29,7 +29,7 @@ NETWORK = pj.GatedPixelCNNConfig(
     features=64,
     num_layers=4,
     head_features=128,
-    dropout=0.5,
+    dropout=0.3,
     pixel_input="embedding",
     embedding_features=16,
 )
@@ -42,7 +42,7 @@ QUICK = pj.GatedPixelCNNConfig(
 class Settings:
     codes: int = 128
     """Patches that k-means chooses."""
-    epochs: int = 12
+    epochs: int = 20
     """Passes over the codes."""
     seed: int = 0
     """Of k-means, training and samples."""

@@ -141,6 +141,8 @@ def test_without_splits_a_tenth_each_is_held_out_by_a_fixed_seed(tmp_path: Path)
     assert [len(x) for x in (found.train, found.validation, found.test)] == [32, 4, 4]
     assert found.train.labels is None and found.num_classes == 0
     assert sorted(map(bytes, everything(found))) == sorted(map(bytes, GREY))
+    chosen = np.sort(np.random.default_rng(0).permutation(40)[:4])
+    assert (found.test.images[..., 0] == GREY[chosen]).all()
     more = loaded(tmp_path, validation_images=7)
     assert len(more.validation) == 7
     assert (np.asarray(more.test.images) == found.test.images).all()

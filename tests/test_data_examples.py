@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.test_benchmarks import run
 
@@ -49,3 +50,18 @@ def test_the_example_of_codes_runs(tmp_path: Path):
     printed = run("examples", "vq_codes.py", "--quick", "--folder", str(tmp_path))
     assert 4 < float(re.findall(r"test codes: ([\d.]+) bits", printed)[0]) < 8
     assert (tmp_path / "digits.png").stat().st_size > 1000
+
+
+@pytest.mark.slow
+def test_the_example_of_super_resolution_runs(tmp_path: Path, capsys):
+    example, output = module("super_resolution"), tmp_path / "x.png"
+    settings = example.Settings(quick=True, show=3, samples=2, output=str(output))
+    example.main(settings)
+    printed = capsys.readouterr().out
+    bits = [float(x) for x in re.findall(r"map: +([\d.]+) bits/dim", printed)]
+    assert len(bits) == 2 and all(0 < x < 3 for x in bits)
+    width, height = Image.open(output).size
+    assert width > height  # three rows of four tiles
+    levels = np.arange(32).reshape(2, 4, 4, 1)
+    means = example.coarse(levels, levels=32)
+    np.testing.assert_allclose(means.ravel(), [7.5 / 31, 23.5 / 31], rtol=1e-6)

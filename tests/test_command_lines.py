@@ -140,6 +140,10 @@ def test_labels_that_name_no_class_are_refused(text: str):
         (["--num-images", "0"], "--num-images must be at least 1, got 0"),
         (["--batch-size", "0"], "--batch-size must be an integer of at least 1"),
         (["--seed", "-1"], "--seed must be at least 0 and below 2**32, got -1"),
+        (
+            ["--num-images", "1000000000", "--output", "a.npy"],
+            "1000000000 images in one file must fit in memory",
+        ),
         (["--labels", "3"], "--labels need a model with classes, got 3"),
         (["--output", "x.jpg"], "--output must end in .png, .npy or .npz, got x.jpg"),
         (["--output", "no/such/x.png"], "in an existing folder, got no/such/x.png"),

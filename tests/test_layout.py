@@ -119,6 +119,7 @@ ALLOWED = {
         "errors",
     },
     "commands": {
+        "memory",
         "hosts",
         "anomaly",
         "output",

@@ -3,6 +3,8 @@
 Nothing is computed: a mistake is found before a program is compiled for it.
 """
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,6 +19,7 @@ CLASSES = pj.GatedPixelCNNConfig.tiny(height=3, width=3, num_classes=3)
 ONE = TrainingConfig(batch_size=1)
 
 NAMES = {
+    "replace": dataclasses.replace,
     "pj": pj,
     "jax": jax,
     "jnp": jnp,
@@ -553,6 +556,10 @@ MISUSES = [
     (
         "pj.preset(3)",
         "the preset must be one of digits, fashion-mnist, mnist, digits-gated, di",
+    ),
+    (
+        "pj.fit(replace(fits, training=T(batch_size=1, epochs=2**30)), x)",
+        "training.epochs must be fewer than 2**31 updates",
     ),
     ("pj.fit(None, x)", "config must be a Config, got NoneType"),
     (

@@ -28,6 +28,7 @@ from pixelcnn_jax.commands.watch import Watched, write_watched
 from pixelcnn_jax.compression import fingerprints
 from pixelcnn_jax.errors import require
 from pixelcnn_jax.exported import load_sampler
+from pixelcnn_jax.memory import require_memory
 from pixelcnn_jax.models.base import PixelModel
 from pixelcnn_jax.runs import Run
 from pixelcnn_jax.streaming import stream
@@ -47,7 +48,11 @@ class Job:
 
     def draw(self) -> int:
         """Draw images into a file."""
-        count = self.settings.num_images
+        count, c = self.settings.num_images, self.model.config
+        height, width = self.size or (c.height, c.width)
+        # Integers of 32 bits, once in batches and once together.
+        size = 2 * 4 * count * height * width * c.channels
+        require_memory(f"{count} images in one file", size, "pass a folder as output")
         labels, parts = self._labels(count), []
         with self._batches((0, count), labels) as batches, Progress(count) as progress:
             for images in batches:

@@ -80,6 +80,12 @@ def learn(
     if isinstance(source, BatchReader):
         stream = _stream(config, model, source)
     trainer = Trainer(model, config.training, images, seed=config.seed, stream=stream)
+    updates = config.training.epochs * trainer.batches
+    require(
+        updates < 2**31,
+        "training.epochs must be fewer than 2**31 updates, as they are counted in 32"
+        f" bits, got {updates}; pass at most {(2**31 - 1) // trainer.batches}",
+    )
     # The first state tells a checkpoint's structure and shapes.
     state = keeper.restore(trainer.init(), model)
     console = Console(config.training.epochs, trainer.num_images)
@@ -222,8 +228,7 @@ def _require_number(value: float, step: int) -> None:
     require(
         math.isfinite(value),
         f"the likelihood must stay finite, and became {value} by step {step}; lower"
-        " training.learning_rate or set training.clip_norm, in another workdir or"
-        " without this one's checkpoints",
+        " training.learning_rate or set training.clip_norm, in another workdir",
     )
 
 

@@ -1,6 +1,7 @@
 """Flags from dataclasses, and what is wrong with them in one line."""
 
 import contextlib
+import difflib
 import io
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -65,9 +66,17 @@ def _one_line(box: str, program: str) -> str:
     lines = [re.sub(frame, " ", line).strip() for line in box.splitlines()[1:]]
     message, _, rest = "\n".join(lines).strip().partition("\n\n")
     message = " ".join(re.sub(r"^Error parsing [\w.-]+: ", "", message).split())
-    flags = re.findall(r"--[\w.-]+", rest) if "Perhaps" in rest else []
-    hint = f"; perhaps you meant {flags[0]}" if flags else ""
+    wrong, flags = (re.findall(r"--[\w.-]+", text) for text in (message, rest))
+    hint = ""
+    if wrong and flags and "Perhaps" in rest:
+        # tyro orders them by the words that they share.
+        closest = max(flags, key=lambda flag: _likeness(wrong[0], flag))
+        hint = f"; perhaps you meant {closest}"
     return f"{message.rstrip('.')}{hint}; see {program} --help"
+
+
+def _likeness(a: str, b: str) -> float:
+    return difflib.SequenceMatcher(None, a, b).ratio()
 
 
 def name_flags(message: str, flags: Mapping[str, str]) -> str:

@@ -9,7 +9,7 @@ from scipy import stats
 
 import pixelcnn_jax as pj
 from pixelcnn_jax.layers import Spec, Work
-from tests.conftest import random_images, some_conditions, tiny_model
+from tests.conftest import random_images, slowly, some_conditions, tiny_model
 from tests.family import each_model, member
 from tests.test_likelihood import all_images
 from tests.test_sampling import KEY, assert_same_images, methods_of
@@ -82,6 +82,20 @@ def test_known_rows_are_not_walked_and_change_nothing(name: str):
     }
     drawn = pj.sample(model, KEY, 17, method="cached", **repeated)
     assert_same_images(model, walked[1], np.asarray(drawn)[N : 2 * N])
+
+
+@pytest.mark.parametrize(
+    "name", ["book-colour", *slowly("gated-mixture", "pp-odd", "snail-odd")]
+)
+def test_what_no_later_row_reads_of_known_rows_changes_nothing(name: str):
+    """Only log-probabilities need all of the network there."""
+    model = member(name)
+    images, given = random_images(model, 2), some_conditions(model, 2)
+    top = top_known(model.config)
+    usual = dict(num_completions=N, method="cached", **given)
+    whole, _ = pj.complete(model, KEY, images, top, with_log_prob=True, **usual)
+    spared = pj.complete(model, KEY, images, top, **usual)
+    assert_same_images(model, flat(whole), flat(spared))
 
 
 def test_wholly_known_images_come_back():

@@ -102,11 +102,6 @@ def check(settings: Settings, folder: bool) -> None:
         f"format must be left out if the output is a file, got {settings.format}; end"
         " the output with /",
     )
-    require(
-        settings.conditions is None or settings.entropy is None,
-        f"entropy must be left out with conditions, got {settings.entropy}; see"
-        " entropy_map, which takes them",
-    )
     completes = settings.complete is not None
     require(
         completes or (settings.known is None and settings.known_rows is None),

@@ -39,8 +39,8 @@ def _gated(**overrides) -> Member:
     return Member(pj.GatedPixelCNNConfig.tiny(**overrides), oracles.gated_field)
 
 
-def _pp(**overrides) -> Member:
-    return Member(pj.PixelCNNPPConfig.tiny(**overrides), oracles.pp_field)
+def _pp(scale: float = 2.0, **overrides) -> Member:
+    return Member(pj.PixelCNNPPConfig.tiny(**overrides), oracles.pp_field, scale)
 
 
 def _snail(scale: float = 2.0, **overrides) -> Member:
@@ -78,8 +78,16 @@ FAMILY = {
     "gated-colour": _gated(height=4, width=4, channels=3, levels=3, num_classes=2),
     "gated-mixture": _gated(height=3, width=4, channels=3, levels=16, **MIXTURE),
     "pp": _pp(),
+    # As below: with its conditions, larger weights make logits of hundreds.
     "pp-odd": _pp(
-        height=5, width=7, resolutions=3, num_classes=2, **VECTOR, **MAP, **VECTORS
+        1.4,
+        height=5,
+        width=7,
+        resolutions=3,
+        num_classes=2,
+        **VECTOR,
+        **MAP,
+        **VECTORS,
     ),
     "pp-mixture": _pp(height=4, width=3, channels=3, levels=16, **MIXTURE),
     "snail": _snail(height=4, width=3, num_heads=2),

@@ -5,6 +5,7 @@ import functools
 import gzip
 import hashlib
 import http.server
+import os
 import shutil
 import struct
 import threading
@@ -157,6 +158,41 @@ def test_a_folder_in_the_place_of_a_file_is_named(published: Path, name: str):
     (published / name).mkdir()
     with pytest.raises(pj.UserError, match=f"{name} must be a readable file, got: Is"):
         load_small(published)
+
+
+def test_a_pipe_in_the_place_of_a_file_is_named(published: Path):
+    (published / idx.FILES[0]).unlink()
+    os.mkfifo(published / idx.FILES[0])  # to open it would never end
+    with pytest.raises(pj.UserError, match="readable file, got: no regular file"):
+        load_small(published)
+
+
+def test_what_was_downloaded_before_does_not_begin_hours_of_retries(
+    tmp_path: Path, monkeypatch
+):
+    """The server is asked first, whatever lies on disk."""
+
+    def no_answer(url: str):
+        raise OSError(f"no answer from {url}")
+
+    (tmp_path / "downloads").mkdir()
+    builder = types.SimpleNamespace(
+        name="tiny",
+        data_dir=tmp_path,
+        data_dir_root=tmp_path,
+        url_infos={"http://127.0.0.1/a": None},
+        download_and_prepare=lambda **_: pytest.fail("it was begun"),
+    )
+    monkeypatch.setattr(catalogue, "_require_tensorflow", lambda reason: None)
+    monkeypatch.setattr(catalogue, "require_answer", no_answer)
+    with pytest.raises(pj.UserError, match="no answer from http://127.0.0.1/a"):
+        catalogue._prepare(builder)
+
+
+def test_the_versions_that_are_there_are_listed(tmp_path: Path):
+    for version in ("1.0.0", "2.1.0", "incomplete"):
+        (tmp_path / "tiny" / version).mkdir(parents=True)
+    assert catalogue._versions("tiny:3.0.0", tmp_path) == ["1.0.0", "2.1.0"]
 
 
 def test_one_label_too_few_is_noticed(published: Path):

@@ -13,7 +13,7 @@ from PIL import Image
 
 import pixelcnn_jax as pj
 from pixelcnn_jax import pictures
-from pixelcnn_jax.commands import demo_page
+from pixelcnn_jax.commands import demo, demo_page
 from pixelcnn_jax.commands.playground import COMPLETIONS, Playground
 from tests.conftest import random_images, tiny_model
 from tests.test_uses import refused
@@ -54,6 +54,18 @@ def test_the_first_rows_are_kept_and_the_others_drawn():
         assert found.entropies.shape == found.completions.shape
     whole = playground.complete(canvas, 6, 1.0, 0, seed=0)
     assert whole.most == 0 and (whole.entropies == whole.completions).all()
+
+
+def test_suggestions_know_their_class():
+    """Those of the shipped digits are at hand; other models draw some."""
+    model = tiny_model(num_classes=3)
+    images = random_images(model, 2)
+    assert Playground(model, images, np.array([2, 1])).classes.tolist() == [2, 1]
+    config = pj.preset("digits-gated")
+    shown, classes = demo._suggestions(config)
+    assert shown is not None and shown.shape[1:] == (16, 16, 1)
+    assert classes is not None and len(classes) == len(shown)
+    assert demo._suggestions(pj.preset("mnist")) == (None, None)
 
 
 def test_conditions_that_no_page_can_ask_for_are_refused():

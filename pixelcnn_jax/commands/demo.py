@@ -53,18 +53,18 @@ def run(args: list[str], program: str) -> None:
     with listen(settings.port) as place:
         found = Run.named(settings.workdir)
         model = found.load(settings.checkpoint)
-        app = make_app(Playground(model, _suggestions(found.config())))
+        app = make_app(Playground(model, *_suggestions(found.config())))
         say(f"http://{HOST}:{place.getsockname()[1]} (Ctrl-C ends)")
         make_server(app).run(sockets=[place])
 
 
-def _suggestions(config: Config) -> np.ndarray | None:
-    """Images that the model was not trained on, if they are at hand without a net."""
+def _suggestions(config: Config) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Images that the model was not trained on, if they are at hand without a net, and
+    their classes."""
     if config.data.source != "digits":
-        return None
-    return data.load(config.data, config.model).test.levels(data.TEST_SEED)[
-        :SUGGESTIONS
-    ]
+        return None, None
+    test = data.load(config.data, config.model).test.first(SUGGESTIONS)
+    return np.asarray(test.levels(data.TEST_SEED)), test.for_model(config.model).labels
 
 
 COMMAND = Command("demo", ABOUT, FLAGS, run)

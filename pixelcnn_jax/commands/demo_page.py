@@ -90,8 +90,8 @@ def _page(playground: Playground) -> App:
     c, name = playground.model.config, type(playground.model).__name__
     canvases = [playground.to_canvas(image) for image in playground.suggestions]
 
-    def pick(event: gradio.SelectData) -> App:
-        return _on_canvas(canvases[event.index])
+    def pick(event: gradio.SelectData) -> tuple[App, int]:
+        return _on_canvas(canvases[event.index]), int(playground.classes[event.index])
 
     with gradio.Blocks(title="pixelcnn_jax", analytics_enabled=False) as page:
         gradio.Markdown(
@@ -111,7 +111,7 @@ def _page(playground: Playground) -> App:
                     elem_id="suggestions",
                 )
             with gradio.Column():
-                inputs = [canvas, *_settings(playground)]
+                rows, temperature, label, seed = _settings(playground)
                 button = gradio.Button("Complete", variant="primary")
                 outputs = [
                     gradio.Image(
@@ -123,10 +123,11 @@ def _page(playground: Playground) -> App:
                     )
                 ]
                 note = gradio.Markdown()
-        gallery.select(pick, None, canvas)
-        # The last setting is the seed, which goes on.
+        gallery.select(pick, None, [canvas, label])
         answer = _answer(playground)
-        button.click(answer, inputs, [*outputs, note, inputs[-1]])
+        inputs = [canvas, rows, temperature, label, seed]
+        # The seed goes on, so that another click draws others.
+        button.click(answer, inputs, [*outputs, note, seed])
     return page
 
 

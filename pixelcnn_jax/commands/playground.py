@@ -37,12 +37,18 @@ class Playground:
         model: a model of this package, of classes or of no conditions.
         suggestions: levels ``[N, H, W, C]`` of images to begin with; None: the model
             draws some.
+        classes: of the suggestions, ``[N]``, if they have some.
 
     Raises:
         UserError: the model has other conditions than classes.
     """
 
-    def __init__(self, model: PixelModel, suggestions: np.ndarray | None = None):
+    def __init__(
+        self,
+        model: PixelModel,
+        suggestions: np.ndarray | None = None,
+        classes: np.ndarray | None = None,
+    ):
         self.model = model
         c = model.config
         require(
@@ -81,14 +87,20 @@ class Playground:
             return drawn, entropy.entropy_map(model, drawn, labels)
 
         self._complete = jax.jit(complete)
-        self.suggestions = self._drawn() if suggestions is None else suggestions
+        if suggestions is None:
+            suggestions, classes = self._drawn()
+        self.suggestions = suggestions
         """Images to begin with, ``[N, H, W, C]``."""
+        self.classes = np.zeros(len(suggestions), int) if classes is None else classes
+        """The class of each, ``[N]``."""
 
-    def _drawn(self) -> np.ndarray:
+    def _drawn(self) -> tuple[np.ndarray, np.ndarray | None]:
         classes = list(range(self.model.config.num_classes))
         labels = classes_in_turn(classes, SUGGESTIONS)
-        key = jax.random.key(0)
-        return np.asarray(sampling.sample(self.model, key, SUGGESTIONS, labels=labels))
+        drawn = sampling.sample(
+            self.model, jax.random.key(0), SUGGESTIONS, labels=labels
+        )
+        return np.asarray(drawn), labels
 
     @property
     def blank(self) -> np.ndarray:

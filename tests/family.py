@@ -31,8 +31,8 @@ class Member(NamedTuple):
     """Of its weights, see `stirred`."""
 
 
-def _book(**overrides) -> Member:
-    return Member(pj.PixelCNNConfig.tiny(**overrides), oracles.book_field)
+def _book(scale: float = 2.0, **overrides) -> Member:
+    return Member(pj.PixelCNNConfig.tiny(**overrides), oracles.book_field, scale)
 
 
 def _gated(**overrides) -> Member:
@@ -62,7 +62,9 @@ FAMILY = {
         num_blocks=1,
         num_classes=3,
     ),
-    "book-tall": _book(height=8, width=3, first_kernel_size=3, num_blocks=3, **VECTORS),
+    "book-tall": _book(
+        1.2, height=8, width=3, first_kernel_size=3, num_blocks=3, **VECTORS
+    ),
     "book-large-kernels": _book(height=3, width=8, first_kernel_size=7, kernel_size=5),
     "book-pointwise": _book(height=5, width=3, kernel_size=1, num_blocks=1),
     "book-colour": _book(

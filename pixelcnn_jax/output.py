@@ -15,5 +15,9 @@ def say(line: str) -> None:
 
 def discard() -> None:
     """Drop what was to be said and all that will be: else it would fail again."""
-    with contextlib.suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    # Some outputs, such as a notebook's, are no file.
+    with (
+        contextlib.suppress(OSError, ValueError, AttributeError),
+        open(os.devnull, "w") as nothing,
+    ):
+        os.dup2(nothing.fileno(), sys.stdout.fileno())

@@ -29,7 +29,16 @@ def kinds_model(**overrides) -> pj.PixelModel:
     "name", ["book-colour", *slowly("gated-wide", "pp-odd", "snail-odd")]
 )
 def test_conditions_reach_every_pixel(name: str):
-    model = member(name)
+    assert_reach_every_pixel(member(name))
+
+
+def test_cells_reach_pixels_that_convolutions_of_the_map_do_not():
+    wide = tiny_model(height=2, width=9, condition_channels=1, condition_width=4)
+    assert some_conditions(wide, 1)["condition_map"].shape == (1, 1, 9, 1)
+    assert_reach_every_pixel(wide)
+
+
+def assert_reach_every_pixel(model: pj.PixelModel) -> None:
     graph, state = nnx.split(model)
     positive = nnx.merge(graph, jax.tree.map(lambda w: 0.1 * jnp.abs(w) + 0.01, state))
     images, given = random_images(model, 1), some_conditions(model, 1)

@@ -39,7 +39,7 @@ def _gated(**overrides) -> Member:
     return Member(pj.GatedPixelCNNConfig.tiny(**overrides), oracles.gated_field)
 
 
-def _pp(scale: float = 2.0, **overrides) -> Member:
+def _pp(scale: float = 1.4, **overrides) -> Member:
     return Member(pj.PixelCNNPPConfig.tiny(**overrides), oracles.pp_field, scale)
 
 
@@ -79,6 +79,7 @@ FAMILY = {
     "gated-pointwise": _gated(height=5, kernel_size=1, num_layers=1),
     "gated-colour": _gated(height=4, width=4, channels=3, levels=3, num_classes=2),
     "gated-mixture": _gated(height=3, width=4, channels=3, levels=16, **MIXTURE),
+    # Twice the weights turn a rounding of one into 0.001 of a log-probability.
     "pp": _pp(),
     # As below: with its conditions, larger weights make logits of hundreds.
     "pp-odd": _pp(

@@ -8,7 +8,7 @@ from flax import nnx
 
 import pixelcnn_jax as pj
 from pixelcnn_jax.config import TrainingConfig
-from pixelcnn_jax.layers import ImagePass, NormedConv
+from pixelcnn_jax.layers import NO_CONDITIONS, ImagePass, NormedConv
 from pixelcnn_jax.masks import square
 from tests import oracles
 from tests.conftest import assert_same_weights, random_images, whole_and_resumed
@@ -73,7 +73,7 @@ def test_calibration_gives_each_layer_its_mean_and_deviation():
                 seen[str(len(seen))] = (float(jnp.abs(inside.mean())), deviation)
             return y
 
-    model._under(Watching(), images, None)
+    model._under(Watching(), images, NO_CONDITIONS)
     assert len(seen) > 20
     for mean, deviation in seen.values():
         assert mean < 1e-4 and deviation == pytest.approx(1, abs=0.02)

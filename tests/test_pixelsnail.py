@@ -10,6 +10,7 @@ import pixelcnn_jax as pj
 from pixelcnn_jax.config import TrainingConfig
 from pixelcnn_jax.layers import (
     Attention,
+    Conditions,
     Coordinates,
     Front,
     NormedConv,
@@ -17,7 +18,12 @@ from pixelcnn_jax.layers import (
     Seen,
     Spec,
 )
-from tests.conftest import assert_same_weights, random_images, whole_and_resumed
+from tests.conftest import (
+    assert_same_weights,
+    random_images,
+    some_conditions,
+    whole_and_resumed,
+)
 from tests.family import FAMILY, member, stirred
 
 HEADS, KEYS, VALUES, CONTEXT = 2, 3, 4, 5
@@ -147,7 +153,7 @@ def test_every_layer_is_calibrated_and_folded():
     before = model.causal_layers()
     gains = {k: np.array(x.gain[...]) for k, x in before.items() if hasattr(x, "gain")}
     assert any("attention.network" in name for name in gains)
-    model.calibrate(random_images(model, 32), np.arange(32) % 2)
+    model.calibrate(random_images(model, 32), Conditions(**some_conditions(model, 32)))
     after, folded = model.causal_layers(), model.folded().causal_layers()
     for name, gain in gains.items():
         assert (np.abs(after[name].gain[...] - gain) > 1e-3).any(), name

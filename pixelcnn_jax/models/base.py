@@ -193,7 +193,7 @@ class PixelModel(nnx.Module):
     def calibrate(
         self,
         images_BHWC: Images,
-        conditions: Conditions,
+        conditions: Conditions = NO_CONDITIONS,
         *,
         dropout_keys: jax.Array | None = None,
     ) -> None:

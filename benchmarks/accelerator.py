@@ -35,6 +35,7 @@ from worker import Work
 
 import pixelcnn_jax as pj
 from pixelcnn_jax.layers import CausalConv
+from pixelcnn_jax.layers.products import convolve_reverse
 
 
 @dataclasses.dataclass(frozen=True)
@@ -311,8 +312,6 @@ def _run(run: Callable[..., Any], x: jax.Array, kernel: jax.Array, key: object):
 
 
 def _product(layer: CausalConv, x_CBHW: jax.Array, kernel_TCD: jax.Array) -> jax.Array:
-    from pixelcnn_jax.layers.products import convolve_reverse
-
     return jnp.asarray(convolve_reverse(layer.taps, layer.dtype, x_CBHW, kernel_TCD))
 
 

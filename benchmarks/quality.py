@@ -83,12 +83,11 @@ def load(settings: Settings, run: pj.Config) -> tuple[ImageSet, ImageSet, ImageS
         test = _read_array(settings.arrays / "test.npz", run.model)
         order = np.random.default_rng(0).permutation(len(both))
         held_out, rest = np.split(order, [run.data.validation_images])
-        train, validation = chosen(both, np.sort(rest)), chosen(both, held_out)
+        train, validation = both.choose(np.sort(rest)), both.choose(held_out)
     sizes = (64, 32, 32) if settings.quick else (None, None, settings.test_images)
     parts = zip((train, validation, test), sizes, strict=True)
     train, validation, test = (
-        chosen(part.for_model(run.model), np.arange(len(part))[:size])
-        for part, size in parts
+        part.for_model(run.model).choose(slice(size)) for part, size in parts
     )
     return train, validation, test
 
@@ -97,12 +96,6 @@ def _read_array(path: Path, model: config.ModelConfig) -> ImageSet:
     images = np.load(path, allow_pickle=False)["images"]
     resized = data.resize(images, model.height, model.width)
     return ImageSet(data.quantize(resized, model.levels), None)
-
-
-def chosen(images: ImageSet, index: np.ndarray) -> ImageSet:
-    """Some images of a set."""
-    labels = None if images.labels is None else images.labels[index]
-    return dataclasses.replace(images, images=images.images[index], labels=labels)
 
 
 # --- minutes
@@ -141,7 +134,7 @@ def fitted(run: pj.Config, train: ImageSet, updates: int) -> tuple[pj.Config, Im
     epochs = max(1, updates // math.ceil(len(train) / size))
     if epochs == 1:
         order = np.random.default_rng(0).permutation(len(train))
-        train = chosen(train, np.sort(order[: max(1, updates) * size]))
+        train = train.choose(np.sort(order[: max(1, updates) * size]))
     made = epochs * math.ceil(len(train) / size)
     warmup = min(run.training.warmup_steps, made // 10)
     training = dataclasses.replace(run.training, epochs=epochs, warmup_steps=warmup)

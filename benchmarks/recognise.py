@@ -101,8 +101,7 @@ def judge_run(settings: Settings, name: str) -> list[Judged]:
 def chosen(images: ImageSet, count: int) -> ImageSet:
     """So many images of a set, at random."""
     index = np.random.default_rng(0).permutation(len(images))[:count]
-    labels = None if images.labels is None else images.labels[index]
-    return ImageSet(images.images[index], labels)
+    return images.choose(index)
 
 
 def flat(images: ImageSet) -> np.ndarray:

@@ -1,11 +1,8 @@
 """Where a model hesitates: the entropy of each pixel's law given all before it."""
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 
 from pixelcnn_jax.layers import Conditions
 from pixelcnn_jax.likelihood import of_images
@@ -43,14 +40,7 @@ def entropy_map(
     return of_images(_entropy_map, model, images, given)
 
 
-@partial(jax.jit, static_argnums=0)
-def _entropy_map(
-    graph: nnx.GraphDef[PixelModel],
-    params: nnx.State,
-    images: jax.Array,
-    given: Conditions,
-) -> jax.Array:
-    model = nnx.merge(graph, params)
+def _entropy_map(model: PixelModel, images: jax.Array, given: Conditions) -> jax.Array:
     outputs = model.given(images, given)
     entropies = jnp.zeros(images.shape[:3], jnp.float32)
     # A Python loop, since distributions slice channels by a static number.

@@ -61,7 +61,7 @@ def log_prob(
             the conditions do not fit.
     """
     given = Conditions(labels, condition, condition_map)
-    return of_images(_log_prob, model, images, given)
+    return of_images(image_log_prob, model, images, given)
 
 
 def _require_memory(model: PixelModel, shape: Sequence[int], cure: str) -> None:
@@ -70,11 +70,12 @@ def _require_memory(model: PixelModel, shape: Sequence[int], cure: str) -> None:
     require_memory(f"the logits of {shape[0]} images", size, cure)
 
 
-LogProb = Callable[[nnx.GraphDef[PixelModel], object, Array, Conditions], jax.Array]
+OfImages = Callable[[PixelModel, jax.Array, Conditions], jax.Array]
+"""A function of images ``[B, H, W, C]``, one value or array for each; traceable."""
 
 
 def of_images(
-    log_prob: LogProb, model: PixelModel, images: Array, given: Conditions
+    function: OfImages, model: PixelModel, images: Array, given: Conditions
 ) -> jax.Array:
     """What a function of images says, once all is checked; errors as `log_prob`."""
     require_model(model)
@@ -83,17 +84,19 @@ def of_images(
     model.check_conditions(given, images.shape)
     _require_memory(model, images.shape[:3], "pass fewer images at a time")
     graph, params = nnx.split(model)
-    return log_prob(graph, params, *jax.tree.map(jnp.asarray, (images, given)))
+    arrays = jax.tree.map(jnp.asarray, (images, given))
+    return _compiled(function, graph, params, *arrays)
 
 
-@partial(jax.jit, static_argnums=0)
-def _log_prob(
+@partial(jax.jit, static_argnums=(0, 1))
+def _compiled(
+    function: OfImages,
     graph: nnx.GraphDef[PixelModel],
     params: nnx.State,
     images: jax.Array,
     given: Conditions,
 ) -> jax.Array:
-    return image_log_prob(nnx.merge(graph, params), images, given)
+    return function(nnx.merge(graph, params), images, given)
 
 
 def image_log_prob(
@@ -128,14 +131,9 @@ def pixel_log_prob(
     return of_images(_pixel_log_prob, model, images, given)
 
 
-@partial(jax.jit, static_argnums=0)
 def _pixel_log_prob(
-    graph: nnx.GraphDef[PixelModel],
-    params: nnx.State,
-    images: jax.Array,
-    given: Conditions,
+    model: PixelModel, images: jax.Array, given: Conditions
 ) -> jax.Array:
-    model = nnx.merge(graph, params)
     return model.distribution.log_prob(model.given(images, given), images)
 
 
@@ -216,7 +214,7 @@ def evaluate(
         UserError: there is no image, or as for `log_prob`.
     """
     given = Conditions(labels, condition, condition_map)
-    found = _of_all(_log_prob, model, images, given, batch_size)
+    found = _of_all(image_log_prob, model, images, given, batch_size)
     # float64, so that means over many images lose no digits.
     nats = -found.astype(np.float64)
     return Evaluation(nats, math.prod(images.shape[1:]))
@@ -240,7 +238,7 @@ def evaluate_pixels(
 
 
 def _of_all(
-    log_prob: LogProb,
+    function: OfImages,
     model: PixelModel,
     images: ImageRows,
     given: Conditions,
@@ -251,7 +249,7 @@ def _of_all(
     require_count("batch_size", batch_size)
     if not hasattr(images, "shape"):
         model.check_images(images)  # type: ignore[arg-type]  # says what is wrong
-    arguments = log_prob, model, images, given, batch_size
+    arguments = function, model, images, given, batch_size
 
     def share(start: int, stop: int) -> np.ndarray:
         return np.concatenate(list(_in_batches(*arguments, start, stop)))
@@ -260,7 +258,7 @@ def _of_all(
 
 
 def _in_batches(
-    log_prob: LogProb,
+    function: OfImages,
     model: PixelModel,
     images: ImageRows,
     given: Conditions,
@@ -294,7 +292,7 @@ def _in_batches(
         )
         if mesh is not None:
             batch = jax.device_put(batch, spread(mesh))
-        found = np.asarray(log_prob(graph, placed.on(mesh), *batch))
+        found = np.asarray(_compiled(function, graph, placed.on(mesh), *batch))
         yield found[: len(taken)]
 
 

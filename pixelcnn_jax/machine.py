@@ -31,18 +31,22 @@ def use_all_cores() -> int:
     Raises:
         UserError: JAX has begun, with fewer devices than cores.
     """
-    cores = usable_cores()
-    if not _decided() and cores > 1:
-        try:
-            jax.config.update("jax_num_cpu_devices", cores)
-        except RuntimeError as error:
-            found = len(jax.local_devices(backend="cpu"))
-            raise UserError(
-                "use_all_cores() must be called before JAX first computes, and it has"
-                f" begun, with {found} of {cores} cores as devices; call it right after"
-                " the imports"
-            ) from error
+    try:
+        _make_cores_devices()
+    except RuntimeError as error:
+        found = len(jax.local_devices(backend="cpu"))
+        raise UserError(
+            "use_all_cores() must be called before JAX first computes, and it has"
+            f" begun, with {found} of {usable_cores()} cores as devices; call it right"
+            " after the imports"
+        ) from error
     return len(jax.local_devices(backend="cpu"))
+
+
+def _make_cores_devices() -> None:
+    """Unless somebody has decided; RuntimeError if JAX has begun."""
+    if not _decided() and usable_cores() > 1:
+        jax.config.update("jax_num_cpu_devices", usable_cores())
 
 
 def warn_of_idle_cores(platform: str) -> None:
@@ -75,9 +79,8 @@ def configure_jax() -> None:
     flags = os.environ.get("XLA_FLAGS", "")
     if "xla_gpu_deterministic_ops" not in flags:
         os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
-    if not _decided():
-        with contextlib.suppress(RuntimeError):  # JAX has begun: a test, a notebook
-            jax.config.update("jax_num_cpu_devices", usable_cores())
+    with contextlib.suppress(RuntimeError):  # JAX has begun: a test, a notebook
+        _make_cores_devices()
     if _setting("jax_compilation_cache_dir") is None:
         with contextlib.suppress(RuntimeError):  # no home directory
             home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")

@@ -9,14 +9,14 @@ import numpy as np
 import tyro
 
 from pixelcnn_jax import compression
-from pixelcnn_jax.commands.flags import Command, flags_of, parse
+from pixelcnn_jax.commands.flags import Command, flags_of, parse, require_two
 from pixelcnn_jax.commands.image_files import (
     read_images,
     require_writable,
     write,
     write_images,
 )
-from pixelcnn_jax.errors import UserError, require
+from pixelcnn_jax.errors import UserError
 from pixelcnn_jax.files import LARGEST, read_bytes
 from pixelcnn_jax.runs import Which, load
 
@@ -85,13 +85,7 @@ def decompress(args: list[str], program: str) -> None:
 
 
 def _settings(args: list[str], program: str, about: str) -> Settings:
-    files = [arg for arg in args if not arg.startswith("-")]
-    helps = "-h" in args or "--help" in args
-    require(
-        len(files) >= 2 or helps,
-        f"the input and the output must be named, got {len(files)} of the two; see"
-        f" {program} --help",
-    )
+    require_two(args, program, "the input and the output")
     return parse(Settings, Settings("", ""), args, program, about)
 
 

@@ -7,10 +7,9 @@ from typing import Annotated
 import tyro
 
 from pixelcnn_jax.commands.choices import parse_size
-from pixelcnn_jax.commands.flags import Command, flags_of, parse
+from pixelcnn_jax.commands.flags import Command, flags_of, parse, require_two
 from pixelcnn_jax.commands.image_files import require_writable
 from pixelcnn_jax.commands.sample_settings import NUM_IMAGES
-from pixelcnn_jax.errors import require
 from pixelcnn_jax.exporting import export_sampler
 from pixelcnn_jax.runs import Which, load
 from pixelcnn_jax.sampling import Method
@@ -50,13 +49,7 @@ def run(args: list[str], program: str) -> None:
     Raises:
         UserError: an argument is wrong, or see `pixelcnn_jax.export_sampler`.
     """
-    named = [arg for arg in args if not arg.startswith("-")]
-    helps = "-h" in args or "--help" in args
-    require(
-        len(named) >= 2 or helps,
-        f"the run and the output must be named, got {len(named)} of the two; see"
-        f" {program} --help",
-    )
+    require_two(args, program, "the run and the output")
     settings = parse(Settings, Settings("", ""), args, program, ABOUT)
     output = Path(settings.output)
     require_writable(output, (".pxs",))

@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeVar
 
 import tyro
 
-from pixelcnn_jax.errors import UserError
+from pixelcnn_jax.errors import UserError, require
 
 T = TypeVar("T")
 
@@ -28,6 +28,19 @@ class Command(NamedTuple):
     """What it does, from its arguments and the program's name; may raise UserError."""
     spreads: bool = False
     """Whether several processes may do it together."""
+
+
+def require_two(args: list[str], program: str, what: str) -> None:
+    """Raise unless two arguments are no flags, or help is asked for.
+
+    Args:
+        what: the two are, such as "the run and the output".
+    """
+    named = [arg for arg in args if not arg.startswith("-")]
+    require(
+        len(named) >= 2 or "-h" in args or "--help" in args,
+        f"{what} must be named, got {len(named)} of the two; see {program} --help",
+    )
 
 
 def parse(

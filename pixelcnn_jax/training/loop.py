@@ -194,10 +194,8 @@ def _judge(
     bits = evaluate(
         model,
         judged.images,
-        judged.labels,
-        judged_at_once(config),
-        condition=judged.condition,
-        condition_map=judged.condition_map,
+        batch_size=judged_at_once(config),
+        **judged.given(),
     ).bits_per_dim
     _require_number(bits, step)
     # Rounded as the table holds them, so that rows read back are equal.
@@ -266,7 +264,7 @@ def suited(model: PixelModel, images: ImageSet, name: str) -> ImageSet:
         f" model.height and model.width say, got {size[0]} by {size[1]}; resize them or"
         " change the model",
     )
-    given = Conditions(images.labels, images.condition, images.condition_map)
+    given = Conditions(**images.given())
     model.check_conditions(given, images.images.shape)
     if images.brightness and name != "training":
         drawn = images.levels(VALIDATION_SEED)

@@ -8,6 +8,7 @@ from flax import nnx
 from jax import lax
 
 from pixelcnn_jax.layers.base import At, CausalLayer, ReadConditions, Row, Spec
+from pixelcnn_jax.layers.products import add_to_maps
 
 
 class ConditionSizes(NamedTuple):
@@ -80,7 +81,7 @@ class ConditionBias(CausalLayer[tuple[jax.Array, ReadConditions], Cache]):
         y, conditions = x
         whole_BD, placed = self._whole(conditions), self._placed(conditions)
         if whole_BD is not None:
-            y = y + whole_BD.T[:, :, None, None]
+            y = add_to_maps(y, whole_BD.T)
         if placed is None:
             return y
         for axis, repeats in zip((2, 3), conditions.repeats, strict=True):

@@ -10,6 +10,7 @@ from jax.typing import DTypeLike
 
 from pixelcnn_jax.layers.base import At, CausalLayer, Spec
 from pixelcnn_jax.layers.products import (
+    add_to_maps,
     convolve_reverse,
     gather,
     shift,
@@ -132,7 +133,7 @@ class CausalConv(CausalLayer[jax.Array, jax.Array | tuple[()]]):
         """The image pass: ``[C, B, H, W]`` to float32 ``[D, B, H, W]``."""
         gathered = gather(shift(x, self.taps), 0, self.dtype)
         y = weigh_maps(gathered, self.effective_kernel(), self.dtype)
-        return y + self._bias_of_maps(x)
+        return self._biased(y)
 
     def reverse_mode(self, x: jax.Array) -> jax.Array:
         """The image pass with a faster gradient, not for forward mode."""
@@ -146,10 +147,11 @@ class CausalConv(CausalLayer[jax.Array, jax.Array | tuple[()]]):
             y = weigh_maps_reverse(self.dtype, gathered, kernel)
         else:
             y = convolve_reverse(self.taps, self.dtype, x, kernel)
-        return jnp.asarray(y) + self._bias_of_maps(x)
+        return self._biased(jnp.asarray(y))
 
-    def _bias_of_maps(self, x: jax.Array) -> jax.Array:
-        return self.bias[...][:, None, None, None]
+    def _biased(self, y_DBHW: jax.Array) -> jax.Array:
+        """Maps with the bias added."""
+        return add_to_maps(y_DBHW, self.bias[...])
 
     def _bias_of_step(self, at: At, x: jax.Array) -> jax.Array:
         return self.bias[...]

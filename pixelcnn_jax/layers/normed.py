@@ -81,13 +81,13 @@ class NormedConv(CausalConv):
         self.gain[...] = self.gain[...] * factor
         self.bias[...] = (self.bias[...] - mean) * factor
 
-    def _bias_of_maps(self, x: jax.Array) -> jax.Array:
-        bias = super()._bias_of_maps(x)
+    def _biased(self, y_DBHW: jax.Array) -> jax.Array:
+        biased = super()._biased(y_DBHW)
         if self.shift == (0, 0):
-            return bias
-        rows, columns = jnp.arange(x.shape[2]), jnp.arange(x.shape[3])
+            return biased
+        rows, columns = (jnp.arange(size) for size in y_DBHW.shape[2:])
         inside = self._inside(rows[:, None], columns[None, :])
-        return bias * inside.astype(bias.dtype)
+        return jnp.where(inside, biased, y_DBHW)
 
     def _bias_of_step(self, at: At, x: jax.Array) -> jax.Array:
         bias = super()._bias_of_step(at, x)

@@ -51,6 +51,18 @@ def weigh_steps(x_K: jax.Array, kernel_TCD: jax.Array, dtype: DTypeLike) -> jax.
     return jnp.matmul(x_K, kernel_KD, preferred_element_type=jnp.float32)
 
 
+def add_to_maps(y: jax.Array, bias: jax.Array) -> jax.Array:
+    """Maps ``[D, B, H, W]`` plus one number for each of the first axes of ``bias``.
+
+    Args:
+        bias: ``[D]``, or ``[D, B]`` for one of each image.
+    """
+    # In two axes: in four, XLA's code for a CPU divides the index of every element to
+    # find its feature, which made a sixth of the time of an update.
+    rows = y.reshape(bias.size, -1)
+    return (rows + bias.reshape(-1, 1)).reshape(y.shape)
+
+
 def _flat(x: jax.Array) -> jax.Array:
     """Maps ``[C, B, H, W]`` as a matrix ``[C, positions]``."""
     return x.reshape(x.shape[0], -1)

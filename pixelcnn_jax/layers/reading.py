@@ -8,7 +8,7 @@ from flax import nnx
 from pixelcnn_jax.errors import require
 from pixelcnn_jax.layers.base import Conditions, ReadConditions
 from pixelcnn_jax.layers.conditions import ConditionSizes
-from pixelcnn_jax.layers.products import gather, shift, weigh_maps
+from pixelcnn_jax.layers.products import add_to_maps, gather, shift, weigh_maps
 
 AROUND = tuple((row, column) for row in (-1, 0, 1) for column in (-1, 0, 1))
 """Taps of a whole 3 x 3 kernel: a map is known before the first pixel."""
@@ -30,7 +30,7 @@ class MapConv(nnx.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         gathered = gather(shift(x, AROUND), 0, jnp.float32)
         y = weigh_maps(gathered, self.kernel[...], jnp.float32)
-        return y + self.bias[...][:, None, None, None]
+        return add_to_maps(y, self.bias[...])
 
 
 class MapReader(nnx.Module):

@@ -34,13 +34,13 @@ class Shrink(NormedConv):
     def __call__(self, x: jax.Array) -> jax.Array:
         """The image pass, sizes rounded up."""
         y = weigh_maps(self._gathered(x), self.effective_kernel(), self.dtype)
-        return y + self._bias_of_maps(x)
+        return self._biased(y)
 
     def reverse_mode(self, x: jax.Array) -> jax.Array:
         """The image pass with a faster gradient, not for forward mode."""
         kernel = self.effective_kernel()
         y = weigh_maps_reverse(self.dtype, self._gathered(x), kernel)
-        return jnp.asarray(y) + self._bias_of_maps(x)
+        return self._biased(jnp.asarray(y))
 
     def _gathered(self, x: jax.Array) -> jax.Array:
         # Taps are offsets on the finer grid: first shifted there, then thinned out.
@@ -110,7 +110,7 @@ class Grow(NormedConv):
         cells = jnp.stack(rows, -3)  # [D, B, H/2, 2, W/2, 2]
         d, b, h, _, w, _ = cells.shape
         grown = cells.reshape(d, b, 2 * h, 2 * w)[:, :, :height, :width]
-        return grown + self._bias_of_maps(grown)
+        return self._biased(grown)
 
     @staticmethod
     def _weigh_reverse(x: jax.Array, kernel: jax.Array, dtype: jnp.dtype) -> jax.Array:

@@ -12,6 +12,7 @@ import io
 import json
 import os
 import resource
+import shutil
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -27,7 +28,7 @@ from pixelcnn_jax import config
 from pixelcnn_jax.commands import flags, image_files
 from pixelcnn_jax.commands.sample_settings import Settings as SampleSettings
 from pixelcnn_jax.container import Container
-from pixelcnn_jax.data import array_files, decoding, idx
+from pixelcnn_jax.data import array_files, catalogue, decoding, idx
 from pixelcnn_jax.runs import manifests, tables
 from pixelcnn_jax.sampler_file import Header, SamplerFile
 
@@ -210,6 +211,89 @@ def test_idx_files_of_any_bytes(changes, packed: bool, axes: int):
         gzip.compress(edited(IDX, changes)) if packed else edited(content, changes)
     )
     survives(lambda: idx.decode(content, Path("x"), axes))
+
+
+PREPARED = Path(__file__).parent / "data"
+TINY = "tiny_array_record"
+SHARD = f"{TINY}-test.array_record-00000-of-00001"
+
+
+def parts(value) -> list[tuple]:
+    """Each place in a JSON value: what holds it, and its name or number there."""
+    many = {dict: lambda: value.items(), list: lambda: enumerate(value)}
+    found = []
+    for key, inner in list(many.get(type(value), list)()):
+        found += [(value, key), *parts(inner)]
+    return found
+
+
+@pytest.fixture
+def prepared(place: Path):
+    """A prepared set, fresh, to be damaged."""
+
+    def fresh() -> Path:
+        shutil.rmtree(place / TINY, ignore_errors=True)
+        return Path(shutil.copytree(PREPARED / TINY, place / TINY)) / "1.0.0"
+
+    return fresh
+
+
+@cases(0.03)
+@given(st.sampled_from(["features.json", "dataset_info.json"]), st.data())
+def test_prepared_sets_of_any_values(prepared, place: Path, name: str, data):
+    path = prepared() / name
+    fields = json.loads(path.read_text())
+    for _ in range(data.draw(st.integers(1, 2))):
+        holder, key = data.draw(st.sampled_from(parts(fields) or [({}, "x")]))
+        holder[key] = data.draw(json_values | st.sampled_from(["7", "this.x", []]))
+    path.write_text(json.dumps(fields))
+    survives(lambda: catalogue.load(TINY, str(place)))
+
+
+@cases(0.03)
+@given(st.sampled_from(["features.json", "dataset_info.json", SHARD]), edits)
+def test_prepared_sets_of_any_bytes(prepared, place: Path, name: str, changes):
+    path = prepared() / name
+    # A shard's records are at its beginning; the rest is mostly padding.
+    content, head = path.read_bytes(), 2**11
+    path.write_bytes(edited(content[:head], changes) + content[head:])
+    survives(lambda: catalogue.load(TINY, str(place)))
+
+
+@cases(0.03)
+@given(edits)
+def test_prepared_images_of_any_bytes(prepared, place: Path, changes):
+    """Written by whoever can compute the check sums of records."""
+    records = pytest.importorskip("array_record.python.array_record_module")
+    path = prepared() / SHARD
+    reader = records.ArrayRecordReader(str(path))
+    examples = reader.read_all()
+    reader.close()
+    writer = records.ArrayRecordWriter(str(path), "group_size:1")
+    for example in [edited(examples[0], changes), *examples[1:]]:
+        writer.write(example)
+    writer.close()
+    survives(lambda: catalogue.load(TINY, str(place)))
+
+
+def test_a_prepared_set_imports_nothing(prepared, place: Path, monkeypatch):
+    path = prepared() / "features.json"
+    text = path.read_text()
+    (place / "sprung.py").write_text("raise SystemExit('imported')")
+    monkeypatch.syspath_prepend(place)
+    path.write_text(text.replace("tensorflow_datasets.core.features.image", "sprung"))
+    path.write_text(path.read_text().replace("sprung_feature.", "sprung."))
+    with pytest.raises(pj.UserError, match="got 'sprung.Image', which would be"):
+        catalogue.load(TINY, str(place))
+
+
+@pytest.mark.parametrize("name", ["features.json", "dataset_info.json", SHARD])
+def test_a_pipe_in_a_prepared_set_is_named(prepared, place: Path, name: str):
+    path = prepared() / name
+    path.unlink()
+    os.mkfifo(path)  # to open it would never end
+    with pytest.raises(pj.UserError, match=f"{name} must be a file, got a pipe"):
+        catalogue.load(TINY, str(place))
 
 
 # --- run folders

@@ -8,8 +8,10 @@ or reading one prepared as ``tfrecord``, needs TensorFlow.
 import contextlib
 import difflib
 import importlib.util
+import json
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from pixelcnn_jax.data import idx
 from pixelcnn_jax.data.network import require_answer
 from pixelcnn_jax.data.source import Builder, Part, Source
 from pixelcnn_jax.errors import UserError, require
+from pixelcnn_jax.files import LARGEST, read_bytes
 
 DEFAULT_DIR = "~/tensorflow_datasets"
 INSTALL_TENSORFLOW = "pip install tensorflow-cpu"
@@ -76,6 +79,7 @@ def _builder(name: str, folder: Path | None) -> Builder:
     )
     # "huggingface:name" and the like would run code that was downloaded.
     require(re.fullmatch(r"\w+(/[^:]+)?(:[\d.*]+)?", name) is not None, unknown)
+    _require_harmless(_place(name, folder))
     try:
         return tfds.builder(name, data_dir=folder, try_gcs=False)
     except tfds.core.DatasetNotFoundError as error:
@@ -93,11 +97,51 @@ def _builder(name: str, folder: Path | None) -> Builder:
 
 def _versions(name: str, folder: Path | None) -> list[str]:
     """The versions of a set that are prepared on disk."""
-    place = (folder or Path(DEFAULT_DIR).expanduser()) / name.split(":")[0]
     with contextlib.suppress(OSError):
+        place = _place(name, folder)
         names = [path.name for path in place.iterdir() if path.is_dir()]
         return sorted(x for x in names if re.fullmatch(r"\d+\.\d+\.\d+", x))
     return []
+
+
+def _place(name: str, folder: Path | None) -> Path:
+    """Where the set, or one configuration of it, would be prepared."""
+    return (folder or Path(DEFAULT_DIR).expanduser()) / name.split(":")[0]
+
+
+def _require_harmless(place: Path) -> None:
+    """Nothing to wait for, and no class that TensorFlow Datasets would import."""
+    for path in [*place.glob("*/*"), *place.glob("*/*/*")]:
+        require(
+            path.is_dir() or path.is_file(),
+            f"{path} must be a file, got a pipe, a device or a broken link; remove it",
+        )
+        if path.name not in ("features.json", "dataset_info.json") or path.is_dir():
+            continue
+        names: list[str] = []
+        # What can't be parsed here can't be there, where it becomes an error.
+        with contextlib.suppress(ValueError, RecursionError):
+            names = list(_classes(json.loads(read_bytes(path, LARGEST))))
+        for name in names:
+            own = name.startswith("tensorflow_datasets.core.features.")
+            require(
+                own or "." not in name,
+                f"{path} must name features of TensorFlow Datasets, got {name!r},"
+                " which would be imported; prepare the set again",
+            )
+
+
+def _classes(value: object) -> Iterator[str]:
+    """The names of classes in the description of features, old and new."""
+    keys = ("pythonClassName", "python_class_name", "type")
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if key in keys and isinstance(inner, str):
+                yield inner
+        value = list(value.values())
+    if isinstance(value, list):
+        for inner in value:
+            yield from _classes(inner)
 
 
 def _line(error: Exception) -> str:

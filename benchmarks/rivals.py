@@ -26,6 +26,9 @@ from pixelcnn_jax.masks import as_square
 PLAIN = "plain JAX"
 BOOK = "the book's Keras"
 
+TOLERANCE = {"float32": 1e-4, "bfloat16": 0.02}
+"""Of probabilities of networks that are to be the same."""
+
 Params = list[tuple[jax.Array, jax.Array]]
 """Kernel ``[K, K, C, D]`` and bias ``[D]`` of each layer in the order of use."""
 
@@ -54,11 +57,12 @@ def causal_mask(kernel_size: int, mask_type: Literal["A", "B"]) -> np.ndarray:
     return mask
 
 
-def network(params: Params, images_BHWC: jax.Array) -> jax.Array:
-    """Levels ``[B, H, W, 1]`` to logits ``[B, H, W, V]``."""
+def network(params: Params, images_BHWC: jax.Array, dtype: str) -> jax.Array:
+    """Levels ``[B, H, W, 1]`` to float32 logits ``[B, H, W, V]``."""
+    params = [(kernel.astype(dtype), bias.astype(dtype)) for kernel, bias in params]
     first, *rest = params
     levels = params[-1][1].size
-    x = jax.nn.relu(_convolve(images_BHWC / levels, first, "A"))
+    x = jax.nn.relu(_convolve((images_BHWC / levels).astype(dtype), first, "A"))
     while len(rest) > 3:
         reduce, middle, expand, *rest = rest
         y = jax.nn.relu(_convolve(x, reduce))
@@ -67,38 +71,42 @@ def network(params: Params, images_BHWC: jax.Array) -> jax.Array:
     *head, last = rest
     for layer in head:
         x = jax.nn.relu(_convolve(x, layer))
-    return _convolve(x, last)
+    return _convolve(x, last).astype(jnp.float32)
 
 
 def _convolve(x, layer, mask_type: Literal["A", "B"] = "B"):
     kernel, bias = layer
-    kernel = kernel * causal_mask(len(kernel), mask_type)
+    kernel = kernel * causal_mask(len(kernel), mask_type).astype(kernel.dtype)
     axes = ("NHWC", "HWIO", "NHWC")
     return bias + lax.conv_general_dilated(
         x, kernel, (1, 1), "SAME", dimension_numbers=axes
     )
 
 
-@jax.jit
-def plain_sample(params: Params, key: jax.Array, canvas_BHWC: jax.Array, positions):
+@partial(jax.jit, static_argnames="dtype")
+def plain_sample(
+    params: Params, key: jax.Array, canvas_BHWC: jax.Array, positions, dtype: str
+):
     """Draws the first ``positions`` pixels of each image of an empty canvas."""
     width = canvas_BHWC.shape[2]
 
     def visit(position, images):
         row, column = position // width, position % width
-        logits = network(params, images)[:, row, column]
+        logits = network(params, images, dtype)[:, row, column]
         drawn = jax.random.categorical(jax.random.fold_in(key, position), logits)
         return images.at[:, row, column, 0].set(drawn)
 
     return lax.fori_loop(0, positions, visit, canvas_BHWC)
 
 
-def plain_update(optimizer: optax.GradientTransformation) -> Callable[..., Any]:
+def plain_update(
+    optimizer: optax.GradientTransformation, dtype: str
+) -> Callable[..., Any]:
     """One step on a batch: (params, opt_state, images) to the new first two."""
 
     def loss(params, images_BHWC):
         return optax.softmax_cross_entropy_with_integer_labels(
-            network(params, images_BHWC), images_BHWC[..., 0]
+            network(params, images_BHWC, dtype), images_BHWC[..., 0]
         ).mean()
 
     @jax.jit
@@ -129,29 +137,37 @@ def import_keras() -> Any:
     return keras
 
 
-def keras_network(keras: Any, params: Params, height: int, width: int) -> Any:
-    """The network with these weights, compiled for ``fit``; softmax at the end."""
+def keras_network(keras: Any, params: Params, c: pj.PixelCNNConfig) -> Any:
+    """The network with these weights, compiled for ``fit``; softmax at the end.
+
+    In bfloat16 as Keras recommends: all layers ``mixed_bfloat16``, the last float32.
+    """
     layers = keras.layers
+    policy = "float32" if c.dtype == "float32" else f"mixed_{c.dtype}"
 
     class MaskedConv(layers.Conv2D):
         def __init__(self, filters, kernel_size, mask_type, **options):
-            super().__init__(filters, kernel_size, padding="same", **options)
+            super().__init__(
+                filters, kernel_size, padding="same", dtype=policy, **options
+            )
             self.mask = causal_mask(kernel_size, mask_type)
 
         def convolution_op(self, inputs, kernel):
-            return super().convolution_op(inputs, kernel * self.mask)
+            mask = keras.ops.cast(self.mask, kernel.dtype)
+            return super().convolution_op(inputs, kernel * mask)
 
+    conv = partial(layers.Conv2D, kernel_size=1, activation="relu", dtype=policy)
     features, levels = params[0][1].size, params[-1][1].size
-    inputs = keras.Input((height, width, 1))
+    inputs = keras.Input((c.height, c.width, 1))
     x = MaskedConv(features, 7, "A", activation="relu")(inputs)
     for _ in range((len(params) - 4) // 3):
-        y = layers.Conv2D(features // 2, 1, activation="relu")(x)
+        y = conv(features // 2)(x)
         y = MaskedConv(features // 2, 3, "B", activation="relu")(y)
-        y = layers.Conv2D(features, 1, activation="relu")(y)
-        x = layers.add([x, y])
+        y = conv(features)(y)
+        x = layers.Add(dtype=policy)([x, y])
     for _ in range(2):
         x = MaskedConv(features, 1, "B", activation="relu")(x)
-    outputs = layers.Conv2D(levels, 1, activation="softmax")(x)
+    outputs = layers.Conv2D(levels, 1, activation="softmax", dtype="float32")(x)
     found = keras.Model(inputs, outputs)
     loss = keras.losses.SparseCategoricalCrossentropy()
     found.compile(keras.optimizers.Adam(5e-4), loss)
@@ -182,13 +198,13 @@ def require_same_network(model: pj.PixelCNN, keras: Any) -> None:
     images = np.random.default_rng(0).integers(0, c.levels, (4, c.height, c.width, 1))
     with jax.default_matmul_precision("highest"):
         expected = jax.nn.softmax(model(images)[..., 0, :])
-        found = {PLAIN: jax.nn.softmax(network(params, jnp.asarray(images)))}
+        found = {PLAIN: jax.nn.softmax(network(params, jnp.asarray(images), c.dtype))}
     if keras is not None:
-        book = keras_network(keras, params, c.height, c.width)
+        book = keras_network(keras, params, c)
         found[BOOK] = book.predict(images / c.levels, verbose=0)
     for name, probabilities in found.items():
         worst = float(np.abs(np.asarray(probabilities) - np.asarray(expected)).max())
-        if not worst < 1e-4:
+        if not worst < TOLERANCE[c.dtype]:
             raise RuntimeError(f"{name} is off by {worst:.2g} in some probability")
 
 
@@ -200,11 +216,11 @@ def samplers(
     canvas = jnp.zeros((num_images, c.height, c.width, 1), jnp.int32)
 
     def draw(positions: int, key: jax.Array) -> jax.Array:
-        return plain_sample(params, key, canvas, positions)
+        return plain_sample(params, key, canvas, positions, c.dtype)
 
     found = [part_of_loop(PLAIN, draw, c.height * c.width, longest)]
     if keras is not None:
-        book = keras_network(keras, params, c.height, c.width)
+        book = keras_network(keras, params, c)
 
         def draw_book(positions: int, key: jax.Array) -> np.ndarray:
             return keras_sample(book, num_images, positions)
@@ -231,7 +247,7 @@ def trainers(
 
 def _plain_training(model: pj.PixelCNN, batch_size: int) -> Callable[..., object]:
     optimizer = optax.adam(5e-4, eps=1e-7)
-    update, params = plain_update(optimizer), params_of(model)
+    update, params = plain_update(optimizer, model.config.dtype), params_of(model)
     opt_state = optimizer.init(params)
 
     def work(images: np.ndarray) -> object:
@@ -247,7 +263,7 @@ def _keras_training(
     model: pj.PixelCNN, keras: Any, batch_size: int
 ) -> Callable[..., object]:
     c = model.config
-    book = keras_network(keras, params_of(model), c.height, c.width)
+    book = keras_network(keras, params_of(model), c)
 
     def work(images: np.ndarray) -> object:
         inputs, targets = images.astype(np.float32) / c.levels, images[..., 0]

@@ -43,7 +43,7 @@ from pixelcnn_jax.layers.strided import STRIDE
 def here(settings: Settings, work: Work, keras: Any) -> list[Contestant]:
     """Our methods and their rivals, in this process."""
     model = work.model()
-    is_book = isinstance(model, pj.PixelCNN) and work.settings["dtype"] == "float32"
+    is_book = isinstance(model, pj.PixelCNN)
     if is_book:
         rivals.require_same_network(model, keras)
     if work.task == "training":

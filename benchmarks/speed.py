@@ -14,6 +14,7 @@ revision, or a folder, of this repository instead. All take turns in one run, so
 drift hits all alike. Times are of warm programs, from the call to the result.
 """
 
+import contextlib
 import dataclasses
 import statistics
 import sys
@@ -88,22 +89,16 @@ def _image_pass(model: pj.PixelModel, num_images: int) -> Callable[[], jax.Array
 TOLERANCE = 1.05
 """Times of a check by those of the other revision beyond which it fails."""
 
+ONE_DEVICE = "ours, without use_all_cores"
+"""What a program gets that leaves a CPU one device, as JAX does by itself."""
+
 # --- what is measured
 
 
 def compare(settings: Settings) -> Iterator[tuple[str, Work, list[Contestant]]]:
     """Each work with its contestants, which have had their turns."""
     if settings.against is None:
-        keras = rivals.import_keras() if settings.model == "book" else None
-        for name, work in works(settings):
-            limit = machine.Limit(work.settings["dtype"], settings.quick)
-            contestants = here(settings, work, keras)
-            everybody = [*contestants, *limit.contestants]
-            machine.measure(everybody, settings.rounds, settings.patience)
-            rate = limit.flops_per_second / flops_per_image(work)
-            bound = Contestant(LIMIT, limit.contestants[0].turn)
-            bound.runs.append(work.images_per_run / rate)
-            yield name, work, [*contestants, bound]
+        yield from among_rivals(settings)
         return
     with tempfile.TemporaryDirectory() as scratch:
         other = worker.checkout(settings.against, Path(scratch))
@@ -112,6 +107,27 @@ def compare(settings: Settings) -> Iterator[tuple[str, Work, list[Contestant]]]:
                 pair = [new.contestant("this", work), old.contestant("other", work)]
                 machine.measure(pair, settings.rounds, settings.patience)
                 yield name, work, pair
+
+
+def among_rivals(settings: Settings) -> Iterator[tuple[str, Work, list[Contestant]]]:
+    """The same, beside the rivals."""
+    keras = rivals.import_keras() if settings.model == "book" else None
+    with contextlib.ExitStack() as stack:
+        alone = None
+        if jax.default_backend() == "cpu" and jax.device_count() > 1:
+            child = worker.Child(report.ROOT, JAX_NUM_CPU_DEVICES="1")
+            alone = stack.enter_context(contextlib.closing(child))
+        for name, work in works(settings):
+            limit = machine.Limit(work.settings["dtype"], settings.quick)
+            contestants = here(settings, work, keras)
+            if alone is not None:
+                contestants.insert(1, alone.contestant(ONE_DEVICE, work))
+            everybody = [*contestants, *limit.contestants]
+            machine.measure(everybody, settings.rounds, settings.patience)
+            rate = limit.flops_per_second / flops_per_image(work)
+            bound = Contestant(LIMIT, limit.contestants[0].turn)
+            bound.runs.append(work.images_per_run / rate)
+            yield name, work, [*contestants, bound]
 
 
 def flops_per_image(work: Work) -> int:

@@ -151,13 +151,13 @@ def in_this_process(name: str, work: Work) -> Contestant:
 class Child:
     """A process of its own, with the package of one checkout, that works on request."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, **environment: str):
         self._process = subprocess.Popen(
             [sys.executable, __file__],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env=os.environ | {"PYTHONPATH": str(folder)},
+            env=os.environ | {"PYTHONPATH": str(folder)} | environment,
         )
         found = Path(self._ask({})["package"])
         if not found.is_relative_to(folder):

@@ -21,6 +21,7 @@ from jax import lax
 from machine import Contestant, contestant, part_of_loop
 
 import pixelcnn_jax as pj
+from pixelcnn_jax.config import ModelConfig
 from pixelcnn_jax.masks import as_square
 
 PLAIN = "plain JAX"
@@ -137,7 +138,7 @@ def import_keras() -> Any:
     return keras
 
 
-def keras_network(keras: Any, params: Params, c: pj.PixelCNNConfig) -> Any:
+def keras_network(keras: Any, params: Params, c: ModelConfig) -> Any:
     """The network with these weights, compiled for ``fit``; softmax at the end.
 
     In bfloat16 as Keras recommends: all layers ``mixed_bfloat16``, the last float32.

@@ -85,6 +85,15 @@ STUDIES: dict[str, dict[str, pj.Config]] = {
         ),
     },
     "mnist-binary": {"gated": pj.preset("mnist-binary")},
+    "mnist-threshold": {
+        "gated": pj.Config(
+            model=pj.GatedPixelCNNConfig(
+                height=28, width=28, levels=2, dropout=0.0, **GATED
+            ),
+            data=DataConfig(source="mnist", validation_images=1000, threshold=0.33),
+            training=COSINE,
+        ),
+    },
     "mnist-256": {
         "gated": pj.Config(
             model=pj.GatedPixelCNNConfig(

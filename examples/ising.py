@@ -32,7 +32,7 @@ class Settings:
     """Critical is 2.2692, in units of the coupling."""
     lattices: int = 30000
     """To train on; a tenth as many more are compared with."""
-    epochs: int = 4
+    epochs: int = 16
     """Passes over them."""
     seed: int = 0
     """Of all that is drawn."""

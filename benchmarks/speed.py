@@ -14,7 +14,6 @@ revision, or a folder, of this repository instead. All take turns in one run, so
 drift hits all alike. Times are of warm programs, from the call to the result.
 """
 
-import contextlib
 import dataclasses
 import statistics
 import sys
@@ -23,6 +22,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import book_keras
 import jax
 import machine
 import numpy as np
@@ -111,17 +111,14 @@ def compare(settings: Settings) -> Iterator[tuple[str, Work, list[Contestant]]]:
 
 def among_rivals(settings: Settings) -> Iterator[tuple[str, Work, list[Contestant]]]:
     """The same, beside the rivals."""
-    keras = rivals.import_keras() if settings.model == "book" else None
-    with contextlib.ExitStack() as stack:
-        alone = None
-        if jax.default_backend() == "cpu" and jax.device_count() > 1:
-            child = worker.Child(report.ROOT, JAX_NUM_CPU_DEVICES="1")
-            alone = stack.enter_context(contextlib.closing(child))
+    keras = book_keras.import_keras() if settings.model == "book" else None
+    several = jax.default_backend() == "cpu" and jax.device_count() > 1
+    folders = [report.ROOT] if several else []
+    with worker.children(*folders, JAX_NUM_CPU_DEVICES="1") as alone:
         for name, work in works(settings):
             limit = machine.Limit(work.settings["dtype"], settings.quick)
             contestants = here(settings, work, keras)
-            if alone is not None:
-                contestants.insert(1, alone.contestant(ONE_DEVICE, work))
+            contestants[1:1] = [child.contestant(ONE_DEVICE, work) for child in alone]
             everybody = [*contestants, *limit.contestants]
             machine.measure(everybody, settings.rounds, settings.patience)
             rate = limit.flops_per_second / flops_per_image(work)

@@ -184,10 +184,11 @@ class Child:
 
 
 @contextlib.contextmanager
-def children(*folders: Path) -> Iterator[list[Child]]:
-    """A child for each checkout."""
+def children(*folders: Path, **environment: str) -> Iterator[list[Child]]:
+    """A child for each checkout, with these environment variables."""
     with contextlib.ExitStack() as stack:
-        yield [stack.enter_context(contextlib.closing(Child(f))) for f in folders]
+        made = (Child(folder, **environment) for folder in folders)
+        yield [stack.enter_context(contextlib.closing(child)) for child in made]
 
 
 def checkout(name: str, scratch: Path) -> Path:

@@ -1,9 +1,15 @@
 """Settings of JAX that people use change no more than they say."""
 
+import contextlib
+from collections.abc import Iterator
+
 import jax
+import numpy as np
 import pytest
 
 import pixelcnn_jax as pj
+from pixelcnn_jax.config import TrainingConfig
+from pixelcnn_jax.data import ImageSet
 from tests.conftest import random_images, slowly, some_labels
 from tests.family import member
 
@@ -14,12 +20,20 @@ SETTINGS = {
 }
 
 
+@contextlib.contextmanager
+def jax_set(name: str) -> Iterator[None]:
+    former = getattr(jax.config, name)
+    jax.config.update(name, SETTINGS[name])
+    try:
+        yield
+    finally:
+        jax.config.update(name, former)
+
+
 @pytest.fixture(params=sorted(SETTINGS))
-def setting(request):
-    former = getattr(jax.config, request.param)
-    jax.config.update(request.param, SETTINGS[request.param])
-    yield
-    jax.config.update(request.param, former)
+def setting(request) -> Iterator[None]:
+    with jax_set(request.param):
+        yield
 
 
 @pytest.mark.parametrize("name", ["gated-mixture", "snail", *slowly("book-wide", "pp")])
@@ -35,3 +49,29 @@ def test_programs_are_of_one_type_under_each_setting(name: str, setting):
 
     drawn, filled, nats = jax.eval_shape(program, jax.random.key(0))
     assert drawn.dtype == filled.dtype == "int32" and nats.dtype == "float32"
+
+
+def training_figures() -> list[tuple[float | None, ...]]:
+    """All that an update can hold: a warm-up, both decays, clipping, a mean."""
+    model = pj.PixelCNNConfig.tiny(height=2, width=3, num_classes=2, dropout=0.5)
+    training = TrainingConfig(
+        epochs=1,
+        batch_size=4,
+        schedule="cosine",
+        warmup_steps=1,
+        learning_rate_decay=0.99,
+        weight_decay=0.01,
+        clip_norm=1.0,
+        ema_decay=0.9,
+    )
+    images = np.random.default_rng(0).integers(0, model.levels, (8, 2, 3, 1))
+    given = ImageSet(images.astype(np.int32), np.arange(8) % 2)
+    _, history = pj.fit(pj.Config(model=model, training=training), given, given)
+    return [(row.train_bits_per_dim, row.validation_bits_per_dim) for row in history]
+
+
+def test_training_gives_the_same_under_each_setting():
+    as_usual = training_figures()
+    for name in SETTINGS:
+        with jax_set(name):
+            np.testing.assert_allclose(training_figures(), as_usual, rtol=1e-6)

@@ -53,7 +53,25 @@ def make_optimizer(
         # After Adam, so that its moments do not see the decay.
         parts.append(optax.add_decayed_weights(config.weight_decay, mask=kernels))
     parts.append(optax.scale_by_learning_rate(learning_rate(config, updates)))
-    return optax.chain(*parts)
+    return _as_jax_promotes_types(optax.chain(*parts))
+
+
+def _as_jax_promotes_types(
+    optimizer: optax.GradientTransformation,
+) -> optax.GradientTransformation:
+    """The same, whatever ``jax_numpy_dtype_promotion`` says: Optax relies on it."""
+
+    def init(params: optax.Params) -> optax.OptState:
+        with jax.numpy_dtype_promotion("standard"):
+            return optimizer.init(params)
+
+    def update(
+        updates: optax.Updates, state: optax.OptState, params: optax.Params | None
+    ) -> tuple[optax.Updates, optax.OptState]:
+        with jax.numpy_dtype_promotion("standard"):
+            return optimizer.update(updates, state, params)
+
+    return optax.GradientTransformation(init, update)
 
 
 def ema_update(

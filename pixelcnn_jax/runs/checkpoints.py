@@ -45,6 +45,9 @@ Which = Literal["best", "latest"]
 POSITION = "position.json"
 """The file of a checkpoint that says where a source of batches stood."""
 
+COMMITTED = "commit_success.txt"
+"""The file that Orbax leaves in what it has saved whole."""
+
 KEPT = 2
 """How many of the latest checkpoints are kept; the best one is kept besides."""
 
@@ -325,6 +328,9 @@ def _declare(
     folder: Path, bits_per_dim: float | None, settings: str | None, position: str | None
 ) -> None:
     """Say that a checkpoint is whole, once all of it is on disk."""
+    for path in folder.rglob(COMMITTED):
+        # Only that it is there counts, and Orbax tells in it of whose machine it is.
+        write_text(path, "The checkpoint was committed.\n")
     if position is not None:
         write_text(folder / POSITION, position)
     # The order matters: the manifest declares what is on disk, and only a checkpoint

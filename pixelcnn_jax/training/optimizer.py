@@ -66,7 +66,9 @@ def _as_jax_promotes_types(
             return optimizer.init(params)
 
     def update(
-        updates: optax.Updates, state: optax.OptState, params: optax.Params | None
+        updates: optax.Updates,
+        state: optax.OptState,
+        params: optax.Params | None = None,
     ) -> tuple[optax.Updates, optax.OptState]:
         with jax.numpy_dtype_promotion("standard"):
             return optimizer.update(updates, state, params)

@@ -23,6 +23,12 @@ MAGIC = b"PXS"
 VERSION = b"1"
 _SUM = slice(4, 36)
 
+TYPES = (
+    *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
+    *("bfloat16", "float16", "float32", "float64"),
+)
+"""Of weights. NumPy would take any text for a type, and evaluates some of them."""
+
 
 class Header(NamedTuple):
     """What the sampler draws, and what wrote it."""
@@ -111,11 +117,21 @@ class SamplerFile(NamedTuple):
         known = {name: fields[name] for name in Header._fields if name in fields}
         header = Header(**known)
         header = header._replace(condition_map=tuple(header.condition_map))
+        environment, map_sizes = header.environment, header.condition_map
+        sizes = (x for x in header if x not in (environment, map_sizes))
+        if len(map_sizes) != 3 or not all(map(_is_size, (*sizes, *map_sizes))):
+            raise ValueError("a header with sizes that are none")
         program = body[place : place + fields["program"]]
         place += len(program)
         weights = []
         for name, shape in fields["weights"]:
+            if name not in TYPES or not all(map(_is_size, shape)):
+                raise ValueError("weights of a type or a shape that they can't have")
             flat = np.frombuffer(body, name, math.prod(shape), place)
             weights.append(flat.reshape(shape))
             place += flat.nbytes
         return cls(header, program, weights)
+
+
+def _is_size(value: object) -> bool:
+    return type(value) is int and 0 <= value < 2**31

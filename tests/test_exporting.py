@@ -1,5 +1,7 @@
 """An exported sampler draws the same images elsewhere, or says why it can't."""
 
+import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -135,6 +137,21 @@ def test_foreign_files_are_refused(small: SamplerFile, tmp_path: Path):
     path.write_bytes(small.to_bytes())
     with pytest.raises(pj.UserError, match="got one of PixelCNN; jax 9"):
         pj.load_sampler(path)
+
+
+@pytest.mark.parametrize("name", [")f4,", "f4,f4", "O", "V8", "<f4 ", "x" * 9, 4, None])
+def test_weights_have_the_types_of_numbers(small: SamplerFile, name):
+    """NumPy evaluates a text with a comma that is to be a type."""
+    body = small.to_bytes()[36:]
+    size = int.from_bytes(body[:4], "little")
+    fields = json.loads(body[4 : 4 + size])
+    fields["weights"][0][0] = name
+    text = json.dumps(fields).encode()
+    body = len(text).to_bytes(4, "little") + text + body[4 + size :]
+    with pytest.raises(
+        pj.UserError, match="what export_sampler writes, got ValueError"
+    ):
+        SamplerFile.from_bytes(b"PXS1" + hashlib.sha256(body).digest() + body)
 
 
 @pytest.mark.parametrize(

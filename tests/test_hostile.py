@@ -367,6 +367,20 @@ def test_samplers_of_any_bytes(changes, signed: bool):
     survives(lambda: SamplerFile.from_bytes(content))
 
 
+@cases(0.04)
+@given(st.data())
+def test_samplers_of_any_values(data):
+    """The header of a file whose sum is right, as anybody can write it."""
+    size = int.from_bytes(SAMPLER[36:40], "little")
+    fields = json.loads(SAMPLER[40 : 40 + size])
+    holder, key = data.draw(st.sampled_from(parts(fields)))
+    holder[key] = data.draw(json_values | st.sampled_from([")f4,", "O", "f4,f4", -1]))
+    text = json.dumps(fields).encode()
+    body = len(text).to_bytes(4, "little") + text + SAMPLER[40 + size :]
+    content = SAMPLER[:4] + hashlib.sha256(body).digest() + body
+    survives(lambda: SamplerFile.from_bytes(content))
+
+
 class Trap:
     """Unpickled, it would leave a file behind."""
 

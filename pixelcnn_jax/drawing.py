@@ -56,6 +56,8 @@ class Way(NamedTuple):
     first_row: int = 0
     """Rows above it are known of all images, and cost no steps."""
     with_log_prob: bool = False
+    static_phases: bool = False
+    """Of the cached method, for models with several grids: see `Order.period`."""
 
 
 class Drawn(NamedTuple):
@@ -128,7 +130,8 @@ def draw_batch(
 def order_of(model: PixelModel, way: Way) -> Order:
     """How a method, which is not "auto", visits the positions."""
     lag = model.wavefront_lag if way.method == "wavefront" else None
-    return Order(way.height, way.width, lag, way.first_row)
+    period = model.coarsest_scale if way.static_phases else 1
+    return Order(way.height, way.width, lag, way.first_row, period)
 
 
 def _record_of_first(

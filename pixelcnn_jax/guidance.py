@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from pixelcnn_jax.config import ModelConfig
 from pixelcnn_jax.distributions import Distribution
-from pixelcnn_jax.layers import At, Conditions, Part, Spec, Works
+from pixelcnn_jax.layers import At, Conditions, Part, Row, Spec, Works
 from pixelcnn_jax.walkers import Walker, WalkerState
 
 
@@ -45,9 +45,9 @@ class GuidedWalker:
         return self._walker.init_caches(spec._replace(batch_size=2 * count), twice)
 
     def start_row(
-        self, caches: WalkerState, row: jax.Array, works: Works | None = None
+        self, caches: WalkerState, at: Row, works: Works | None = None
     ) -> WalkerState:
-        return self._walker.start_row(caches, row, works)
+        return self._walker.start_row(caches, at, works)
 
     def known_parts(
         self, caches: WalkerState, known_rows: int, *, outputs: bool

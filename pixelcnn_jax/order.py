@@ -23,6 +23,9 @@ class Order:
     first_row: int = 0
     """The row where the walk begins, below the image's height: those above are known
     without a visit."""
+    period: int = 1
+    """If not 1, a walk in raster order is compiled for each place of a square of so
+    many rows and columns: what happens only at some of them is known before it runs."""
 
     @property
     def num_rows(self) -> int:

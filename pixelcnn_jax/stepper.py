@@ -14,7 +14,7 @@ from jax import lax
 
 from pixelcnn_jax.arguments import require_count, require_range, require_size
 from pixelcnn_jax.errors import require
-from pixelcnn_jax.layers import Conditions, Front, Spec
+from pixelcnn_jax.layers import Conditions, Front, Row, Spec
 from pixelcnn_jax.models.base import ModelCaches, PixelModel, require_model
 
 Array = jax.Array | np.ndarray
@@ -119,7 +119,7 @@ class Stepper:
         first = channel == 0
 
         def start_row(caches: ModelCaches) -> ModelCaches:
-            return self._model.start_row(caches, front.rows_F[0])
+            return self._model.start_row(caches, Row(front.rows_F[0]))
 
         def step(state: StepperState) -> StepperState:
             pixel_FBC = state.pixel[None]

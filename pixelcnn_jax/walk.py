@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from pixelcnn_jax.errors import UserError
-from pixelcnn_jax.layers import NO_CONDITIONS, Conditions, Front, Spec, Works
+from pixelcnn_jax.layers import NO_CONDITIONS, Conditions, Front, Row, Spec, Works
 from pixelcnn_jax.order import Order
 from pixelcnn_jax.walkers import Walker, WalkerState, fill_row
 
@@ -88,19 +88,25 @@ def walk(
         state = _fill(walker, order, record, state, above)
     visit = _visitor(walker, order, choose, record)
 
-    def visit_row(row: jax.Array, state: Walked) -> Walked:
-        row = jnp.asarray(row)
-        state = state._replace(caches=walker.start_row(state.caches, row))
+    def visit_row(row: jax.Array, row_phase: int | None, state: Walked) -> Walked:
+        at = Row(jnp.asarray(row), row_phase)
+        state = state._replace(caches=walker.start_row(state.caches, at))
         # Steps are counted from the first row that is visited.
-        first = (row - order.first_row) * order.width
-        return lax.fori_loop(0, order.width, lambda c, s: visit(first + c, s), state)
+        first = (at.row - order.first_row) * order.width
+
+        def visit_column(column: jax.Array, phase: int | None, s: Walked) -> Walked:
+            known = row_phase is not None and phase is not None
+            return visit(first + column, s, (row_phase, phase) if known else None)
+
+        return _in_phases(order.period, range(order.width), visit_column, state)
 
     # With a vertical stack the loop is nested, so that the stack runs once per row
     # without a condition at every pixel.
     if not walker.has_vertical_stack:
         state = lax.fori_loop(0, order.num_steps, visit, state)
     elif order.lag is None:
-        state = lax.fori_loop(order.first_row, order.height, visit_row, state)
+        rows = range(order.first_row, order.height)
+        state = _in_phases(order.period, rows, visit_row, state)
     else:
         raise UserError(
             "a wavefront needs a model whose rows can be visited side by side, got a"
@@ -109,14 +115,50 @@ def walk(
     return _as_images(state.canvas, order), _as_images(state.record, order)
 
 
+def _in_phases(
+    period: int,
+    indices: range,
+    body: Callable[[jax.Array, int | None, Walked], Walked],
+    state: Walked,
+) -> Walked:
+    """A loop whose body knows, as it is compiled, where in its period an index lies.
+
+    With a period of 1 there is nothing to know, and it is given None.
+    """
+    if period == 1:
+        return lax.fori_loop(
+            indices.start, indices.stop, lambda i, s: body(i, None, s), state
+        )
+    # Up to the first multiple, whole periods, and what is left.
+    first = min(-(-indices.start // period) * period, indices.stop)
+    last = max(indices.stop // period * period, first)
+
+    def visit(start: jax.Array | int, phases: range, state: Walked) -> Walked:
+        for phase in phases:
+            state = body(jnp.asarray(start + phase), phase % period, state)
+        return state
+
+    state = visit(0, range(indices.start, first), state)
+    state = lax.fori_loop(
+        first // period,
+        last // period,
+        lambda i, s: visit(i * period, range(period), s),
+        state,
+    )
+    return visit(0, range(last, indices.stop), state)
+
+
 def _visitor(
     walker: Walker, order: Order, choose: Choose, record: Record | None
-) -> Callable[[jax.Array, Walked], Walked]:
-    """One step of a walk."""
+) -> Callable[..., Walked]:
+    """One step of a walk, and where in its period it is if that is known."""
     steps = range(walker.distribution.steps_per_pixel)
 
-    def visit(step: jax.Array, state: Walked) -> Walked:
+    def visit(
+        step: jax.Array, state: Walked, phase: tuple[int, int] | None = None
+    ) -> Walked:
         front, in_turn_F = order.front(jnp.asarray(step))
+        front = front._replace(phase=phase)
         position_F = front.rows_F * order.width + front.columns_F
         canvas, numbers, caches = state
         old = _take(canvas, position_F)

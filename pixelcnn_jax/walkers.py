@@ -29,7 +29,7 @@ class Walker(Protocol):
     def init_caches(self, spec: Spec, conditions: Conditions) -> WalkerState: ...
 
     def start_row(
-        self, caches: WalkerState, row: jax.Array, works: Works | None = None
+        self, caches: WalkerState, at: Row, works: Works | None = None
     ) -> WalkerState: ...
 
     def known_parts(
@@ -70,7 +70,7 @@ class WholeImages:
         return jnp.zeros(shape, jnp.int32), conditions
 
     def start_row(
-        self, caches: WalkerState, row: jax.Array, works: Works | None = None
+        self, caches: WalkerState, at: Row, works: Works | None = None
     ) -> WalkerState:
         return caches
 
@@ -118,7 +118,7 @@ def fill_row(
     after the other from the top, with what the walker's `known_parts` say.
     """
     at = Row(row)
-    caches = walker.start_row(caches, row, works)
+    caches = walker.start_row(caches, at, works)
     # Unlike a front, a row reads pixels of its own: those left of each position.
     caches = walker.observe(caches, at, pixels_WBC)
     return walker.step(caches, at, pixels_WBC, works)

@@ -114,7 +114,7 @@ def test_every_codec_gives_the_images_back(tmp_path: Path):
 def test_all_that_is_to_be_known_about_an_accelerator(tmp_path: Path):
     flags = ["--quick", "--output", str(tmp_path)]
     assert "no --data-dir" in run("benchmarks", "accelerator.py", *flags)
-    parts = "equality limits sampling threshold training convolutions".split()
+    parts = "equality limits sampling threshold phases training convolutions".split()
     for part in parts:
         results = json.loads((tmp_path / f"{part}.json").read_text())
         assert results["rows"], part

@@ -41,7 +41,7 @@ def test_step_matches_image_pass_at_every_position(name: str):
         for row, column in np.ndindex(c.height, c.width):
             at = front(row, column)
             if column == 0:
-                caches = start(caches, jnp.int32(row))
+                caches = start(caches, Row(jnp.int32(row)))
             for known in range(1, steps + 1):
                 # Channels that are not known yet may hold anything.
                 pixels = images[None, :, row, column].copy()
@@ -152,7 +152,7 @@ def test_a_front_of_several_positions_equals_them_one_by_one():
     empty = layer.init_cache(Spec(5, 6, 6, rows=2))
     cache = jax.random.normal(jax.random.key(1), empty.shape)
     y, new = layer.step(cache, together, x)
-    one_by_one = [Front(*(v[f : f + 1] for v in together)) for f in (0, 1)]
+    one_by_one = [Front(*(v[f : f + 1] for v in together[:2])) for f in (0, 1)]
     written = cache
     for f in (0, 1):
         written = layer.ring.write(written, one_by_one[f], x[f : f + 1])

@@ -7,11 +7,17 @@ import pytest
 from flax import nnx
 
 import pixelcnn_jax as pj
+from pixelcnn_jax import drawing
 from pixelcnn_jax.config import TrainingConfig
 from pixelcnn_jax.layers import NO_CONDITIONS, ImagePass, NormedConv
 from pixelcnn_jax.masks import square
 from tests import oracles
-from tests.conftest import assert_same_weights, random_images, whole_and_resumed
+from tests.conftest import (
+    assert_same_weights,
+    random_images,
+    slowly,
+    whole_and_resumed,
+)
 from tests.family import stirred
 from tests.test_causality import blind_share
 
@@ -101,3 +107,24 @@ def test_folding_changes_no_output():
     before = layer(x)
     layer.fold()
     np.testing.assert_allclose(layer(x), before, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "resolutions", "first_row"),
+    # Whole cells; and a walk that begins and ends within one.
+    [(2, 4, 2, 0), *slowly((4, 5, 2, 1), (8, 4, 3, 0))],
+)
+def test_static_phases_draw_the_same_images(height, width, resolutions, first_row):
+    model = stirred(
+        pj.PixelCNNPPConfig.tiny(height=height, width=width, resolutions=resolutions)
+    )
+    keys = drawing.image_keys(jax.random.key(0), jnp.arange(3))
+    given = drawing.NOTHING_GIVEN
+    if first_row:
+        known = np.broadcast_to(np.arange(height)[:, None] < 1, (3, height, width))
+        given = drawing.Given(images=random_images(model, 3), known=known)
+    way = drawing.Way("cached", height, width, first_row)
+    draw = jax.jit(drawing.draw_batch, static_argnums=1)
+    conditional = draw(model, way, keys, 1.0, given).images
+    static = draw(model, way._replace(static_phases=True), keys, 1.0, given).images
+    assert (static == conditional).all()

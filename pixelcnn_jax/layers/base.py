@@ -61,13 +61,19 @@ class Front(NamedTuple):
 
     rows_F: jax.Array
     columns_F: jax.Array
+    phase: tuple[int, int] | None = None
+    """Row and column of a front of one position within a cell of the coarsest grid, in
+    a walk that is compiled for each of them; None: nothing is known before it runs."""
 
     def on_grid(self, scale: int) -> "Front":
         """The positions of a grid of every ``scale``-th row and column they lie in."""
-        return Front(self.rows_F // scale, self.columns_F // scale)
+        phase = self.phase and (self.phase[0] // scale, self.phase[1] // scale)
+        return Front(self.rows_F // scale, self.columns_F // scale, phase)
 
-    def begins(self, scale: int) -> jax.Array:
+    def begins(self, scale: int) -> jax.Array | bool:
         """Whether a front of one position is the first of its cell of that grid."""
+        if self.phase is not None:
+            return all(place % scale == 0 for place in self.phase)
         # A front of several positions would begin its cells at different steps: a model
         # with coarser grids is walked one position at a time.
         return (self.rows_F[0] % scale == 0) & (self.columns_F[0] % scale == 0)
@@ -77,13 +83,18 @@ class Row(NamedTuple):
     """All positions of one row."""
 
     row: jax.Array
+    phase: int | None = None
+    """As a front's."""
 
     def on_grid(self, scale: int) -> "Row":
         """The row of a grid of every ``scale``-th row that it lies in."""
-        return Row(self.row // scale)
+        phase = None if self.phase is None else self.phase // scale
+        return Row(self.row // scale, phase)
 
-    def begins(self, scale: int) -> jax.Array:
+    def begins(self, scale: int) -> jax.Array | bool:
         """Whether the row is the first of its row of that grid."""
+        if self.phase is not None:
+            return self.phase % scale == 0
         return self.row % scale == 0
 
 

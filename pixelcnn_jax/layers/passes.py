@@ -217,7 +217,11 @@ class CachedPass:
         _, shapes = jax.eval_shape(run, self.caches)
         self._applied.clear()
         self._applied.update(applied)
-        self.caches, found = lax.cond(self._at.begins(STRIDE), run, skip, self.caches)
+        begins = self._at.begins(STRIDE)
+        if isinstance(begins, bool):
+            self.caches, found = (run if begins else skip)(self.caches)
+        else:
+            self.caches, found = lax.cond(begins, run, skip, self.caches)
         return grow.read(self.caches[up], self._at, x.shape[0]), found
 
     def here(self, above: jax.Array) -> jax.Array:

@@ -89,7 +89,7 @@ class PixelModel(nnx.Module):
 
         caches = model.init_caches(spec, conditions)
         for each row:
-            caches = model.start_row(caches, row)
+            caches = model.start_row(caches, Row(row))
             for each front of positions in it:
                 outputs, caches = model.step(caches, front, pixels_known_so_far)
                 caches = model.observe(caches, front, pixels_drawn_from_outputs)
@@ -226,9 +226,14 @@ class PixelModel(nnx.Module):
         }
         caches = ModelCaches(layers, (), spec.batch_size, spec.width)
         # Loops carry the caches, so `above` has its final structure from the start.
-        above = jax.eval_shape(lambda: self.start_row(caches, jnp.int32(0)).above)
+        above = jax.eval_shape(lambda: self.start_row(caches, Row(jnp.int32(0))).above)
         empty = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), above)
         return dataclasses.replace(caches, above=empty)
+
+    @property
+    def coarsest_scale(self) -> int:
+        """Rows and columns of the image for each of the model's coarsest grid."""
+        return max(layer.scale for layer in self.causal_layers().values())
 
     @property
     def has_vertical_stack(self) -> bool:
@@ -236,12 +241,12 @@ class PixelModel(nnx.Module):
         return type(self).vertical is not PixelModel.vertical
 
     def start_row(
-        self, caches: ModelCaches, row: jax.Array, works: Works | None = None
+        self, caches: ModelCaches, at: Row, works: Works | None = None
     ) -> ModelCaches:
-        """The caches once all rows above ``row`` are known."""
+        """The caches once all rows above that one are known."""
         if not self.has_vertical_stack:
             return caches
-        apply = self._cached_pass(caches, Row(row), works)
+        apply = self._cached_pass(caches, at, works)
         # The stack sees only rows above: what its own row holds has no effect.
         x = self.encode(self._zeros(caches))
         above = self.vertical(x, NOTHING_READ, apply)

@@ -1,0 +1,102 @@
+"""What the parts of the accelerator's benchmark share: settings, bounds, networks."""
+
+import dataclasses
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import machine
+from machine import Contestant
+from worker import Work
+
+import pixelcnn_jax as pj
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    minutes: float = 9.0
+    """For everything; what is under way then is finished."""
+    data_dir: str | None = None
+    """Folder of MNIST's files, for the training at the end."""
+    output: Path = Path("docs/benchmarks/accelerator")
+    """Folder for the tables, the plots and the JSON files."""
+    quick: bool = False
+    """Tiny networks and few images: a test of this program, not of any machine."""
+
+
+class Bounds:
+    """What is left of the minutes, and what the machine can do at best."""
+
+    def __init__(self, minutes: float):
+        self._end = time.monotonic() + 60 * minutes
+        self.flops_per_second: dict[str, float] = {}
+        """Of large products, by number type, once it was measured."""
+
+    @property
+    def seconds(self) -> float:
+        return self._end - time.monotonic()
+
+    def share(self, flops_per_second: float, dtype: str) -> str:
+        """A rate by that of large products."""
+        return f"{flops_per_second / self.flops_per_second[dtype]:.1%}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """A table of the report."""
+
+    name: str
+    note: str
+    columns: tuple[str, ...]
+    rows: list[list[str]]
+    """The first cells name what the last one measured."""
+
+
+# --- networks
+
+NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
+    "book": ("PixelCNNConfig", {}),
+    "gated": ("GatedPixelCNNConfig", {"height": 28, "width": 28}),
+    "pp": ("PixelCNNPPConfig", {"filters": 64, "num_resnets": 2}),
+    "snail": (
+        "PixelSNAILConfig",
+        {"filters": 64, "num_blocks": 4, "num_resnets": 2},
+    ),
+}
+"""The config's class and the fields that are not by default."""
+
+
+def work(settings: Settings, network: str, task: Any, images: int, **fields: Any):
+    """A work of the benchmark of speed."""
+    kind, own = NETWORKS[network]
+    if settings.quick:
+        own = dataclasses.asdict(getattr(pj, kind).tiny(height=4, width=4))
+    dtype = fields.pop("dtype", "float32")
+    return Work(task, kind, own | {"dtype": dtype}, images, **fields)
+
+
+def networks(settings: Settings) -> tuple[str, ...]:
+    return ("book",) if settings.quick else tuple(NETWORKS)
+
+
+def methods(network: str) -> tuple[Any, ...]:
+    lag = NETWORKS[network][0] == "PixelCNNConfig"
+    return ("cached", "wavefront") if lag else ("cached",)
+
+
+def seconds_of(
+    settings: Settings, bounds: Bounds, make: Callable[[], Contestant]
+) -> float | None:
+    """The median seconds of a work; None if there is no time or no memory for it."""
+    if bounds.seconds < 0:
+        return None
+    try:
+        one = make()
+        machine.measure([one], rounds=2 if settings.quick else 3, patience=10.0)
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        return None
+    return one.seconds

@@ -1,0 +1,173 @@
+"""The parts of the accelerator's benchmark that draw images, and the limits."""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import machine
+import worker
+from accelerator_common import (
+    Bounds,
+    Part,
+    Settings,
+    methods,
+    networks,
+    seconds_of,
+    work,
+)
+from machine import Contestant, contestant
+from report import digits
+from speed import flops_per_image
+
+import pixelcnn_jax as pj
+from pixelcnn_jax.drawing import Way, draw_batch, image_keys
+
+
+def equality(settings: Settings, bounds: Bounds) -> Part:
+    """Do all methods draw the same images, at highest precision?"""
+    count, rows = 4 if settings.quick else 64, []
+    for name in networks(settings):
+        model = work(settings, name, "sampling", 1).model()
+        with jax.default_matmul_precision("highest"):
+            draw: Any = partial(pj.sample, model, jax.random.key(0), count)
+            cached, nats = draw(method="cached", with_log_prob=True)
+            passed = pj.pixel_log_prob(model, cached)
+            found = float(jnp.abs(nats - passed).max())
+            others = [m for m in (*methods(name), "full") if m != "cached"]
+            same = [
+                f"{m}: {int((draw(method=m) == cached).all((1, 2, 3)).sum())}"
+                for m in others
+                if bounds.seconds > 0
+            ]
+        rows.append([name, str(count), ", ".join(same), f"{found:.1e}"])
+    return Part(
+        "equality",
+        "Images that another method draws as `cached` does, from the same key; and the"
+        " largest difference of a pixel's log-probability between the cached steps and"
+        " an image pass. Untrained networks, highest matmul precision.",
+        ("network", "images", "the same", "nats"),
+        rows,
+    )
+
+
+def limits(settings: Settings, bounds: Bounds) -> Part:
+    """The rates of large products and of copying."""
+    rows = []
+    for dtype in ("float32", "bfloat16"):
+        limit = machine.Limit(dtype, settings.quick)
+        machine.measure(limit.contestants, rounds=3, patience=10.0)
+        bounds.flops_per_second[dtype] = limit.flops_per_second
+        rows.append(
+            [f"{dtype} products", f"{limit.flops_per_second / 1e12:.3f} TFLOP/s"]
+        )
+    size = 2**20 if settings.quick else 2**28
+    x = jnp.zeros(size, jnp.float32)
+    copy = jax.jit(lambda x: x + 1)
+    jax.block_until_ready(copy(x))
+    one = contestant("copy", lambda key: copy(x))
+    machine.measure([one], rounds=3, patience=10.0)
+    rows.append(["copy", f"{2 * x.nbytes / one.seconds / 1e9:.1f} GB/s"])
+    return Part(
+        "limits",
+        "Square products at JAX's default precision; an array read and written.",
+        ("what", "rate"),
+        rows,
+    )
+
+
+def sampling(settings: Settings, bounds: Bounds) -> Part:
+    """Images per second of each network."""
+    rows = []
+    counts = (2,) if settings.quick else (1, 64, 1000, 10_000)
+    for count in counts:  # small ones of all networks first
+        for name in networks(settings):
+            for method in methods(name):
+                one = work(settings, name, "sampling", count, method=method)
+                make = partial(worker.in_this_process, name, one)
+                seconds = seconds_of(settings, bounds, make)
+                if seconds is not None:
+                    rate = flops_per_image(one) * count / seconds
+                    label = [name, method, f"{count:,}", digits(seconds)]
+                    share = bounds.share(rate, "float32")
+                    rows.append([*label, share, digits(count / seconds)])
+    return Part(
+        "sampling",
+        "All images in one call, warm. The limit is the rate of large float32 products,"
+        " at the operations of live weights.",
+        ("network", "method", "images", "seconds", "of the limit", "images/s"),
+        rows,
+    )
+
+
+def threshold(settings: Settings, bounds: Bounds) -> Part:
+    """Up to how many images is a wavefront faster?"""
+    rows = []
+    for count in (2,) if settings.quick else (1, 2, 4, 8, 16, 32, 64, 128):
+        cached, wavefront = (
+            seconds_of(
+                settings,
+                bounds,
+                partial(
+                    worker.in_this_process,
+                    method,
+                    work(settings, "book", "sampling", count, method=method),
+                ),
+            )
+            for method in ("cached", "wavefront")
+        )
+        if cached is not None and wavefront is not None:
+            ratio = f"{cached / wavefront:.2f}"
+            rows.append([f"{count}", digits(cached), digits(wavefront), ratio])
+    return Part(
+        "threshold",
+        "The book's network. `auto` should take the wavefront where the last column is"
+        " above 1 (`drawing.WAVEFRONT_IMAGES`, per device).",
+        ("images", "cached, seconds", "wavefront, seconds", "cached / wavefront"),
+        rows,
+    )
+
+
+def phases(settings: Settings, bounds: Bounds) -> Part:
+    """Conditionals of the coarser grids against a program for each place of a cell."""
+    rows = []
+    side = 4 if settings.quick else 32
+    filters, num_resnets = (8, 1) if settings.quick else (64, 2)
+    config = pj.PixelCNNPPConfig(
+        height=side,
+        width=side,
+        resolutions=2,
+        filters=filters,
+        num_resnets=num_resnets,
+    )
+    model = pj.build_model(config).folded()
+    for count in (2,) if settings.quick else (1, 64, 1000):
+        conditional, static = (
+            seconds_of(settings, bounds, partial(_drawer, model, static, count))
+            for static in (False, True)
+        )
+        if conditional is not None and static is not None:
+            ratio = f"{conditional / static:.2f}"
+            rows.append([f"{count:,}", digits(conditional), digits(static), ratio])
+    return Part(
+        "phases",
+        f"PixelCNN++ with {config.filters} filters, {config.num_resnets} resnets, 2"
+        f" resolutions, {side}x{side}. The step of a coarser grid is skipped by a"
+        " conditional, or the walk is compiled for each place of a cell"
+        " (`drawing.Way.static_phases`, `Order.period`), which takes longer to compile."
+        " Static phases should be the platform's default where the last column is above"
+        " 1.",
+        ("images", "conditionals, seconds", "static, seconds", "conditionals / static"),
+        rows,
+    )
+
+
+def _drawer(model: pj.PixelModel, static: bool, count: int) -> Contestant:
+    way = Way("cached", model.config.height, model.config.width, static_phases=static)
+
+    def run(key: jax.Array) -> jax.Array:
+        return draw_batch(model, way, image_keys(key, jnp.arange(count)), 1.0).images
+
+    compiled = jax.jit(run)
+    jax.block_until_ready(compiled(jax.random.key(0)))
+    return contestant("static" if static else "conditional", compiled)

@@ -1,0 +1,114 @@
+"""The parts of the accelerator's benchmark that train."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import machine
+import numpy as np
+import worker
+from accelerator_common import Bounds, Part, Settings, networks, seconds_of, work
+from jax import lax
+from machine import contestant
+from report import digits
+from speed import flops_per_image
+
+from pixelcnn_jax.layers import CausalConv
+from pixelcnn_jax.layers.products import convolve_reverse
+
+PRECISIONS = (
+    ("float32", "highest", "float32"),
+    ("TF32", "tensorfloat32", "float32"),
+    ("bfloat16", None, "bfloat16"),
+)
+"""Name, matmul precision and number type."""
+
+
+def training(settings: Settings, bounds: Bounds) -> Part:
+    """Images per second of updates."""
+    rows, size = [], 8 if settings.quick else 128
+    on_cpu = jax.default_backend() == "cpu"
+    for name in networks(settings):
+        for label, precision, dtype in PRECISIONS:
+            if on_cpu and label == "TF32":  # which only accelerators have
+                continue
+            jax.config.update("jax_default_matmul_precision", precision)
+            one = work(settings, name, "training", size, dtype=dtype, steps=4)
+            make = partial(worker.in_this_process, name, one)
+            seconds = seconds_of(settings, bounds, make)
+            jax.config.update("jax_default_matmul_precision", None)
+            if seconds is not None:
+                images = size * one.steps / seconds
+                share = bounds.share(flops_per_image(one) * images, dtype)
+                rows.append([name, label, share, digits(images)])
+    return Part(
+        "training",
+        f"Updates of {size} images; three image passes per image. The limit is the rate"
+        " of large products of the number type, at JAX's default precision.",
+        ("network", "products", "of the limit", "images/s"),
+        rows,
+    )
+
+
+def convolutions(settings: Settings, bounds: Bounds) -> Part:
+    """A layer's value and gradients, as a gathered product and as XLA's convolution."""
+    rows = []
+    batch, side = (2, 4) if settings.quick else (128, 16)
+    model = work(settings, "book", "training", 1).model()
+    for name, layer in model.causal_layers().items():
+        if (
+            not isinstance(layer, CausalConv)
+            or layer.is_pointwise
+            or bounds.seconds < 0
+        ):
+            continue
+        shape = (layer.in_features, batch, side, side)
+        x = jax.random.normal(jax.random.key(0), shape)
+        kernel = jnp.asarray(layer.kernel[...] * layer.mask)
+        ways = {"product": partial(_product, layer), "XLA": partial(_xla, layer)}
+        pair = []
+        for way, compute in ways.items():
+            run = jax.jit(
+                jax.grad(lambda x, k, f=compute: (f(x, k) ** 2).sum(), (0, 1))
+            )
+            jax.block_until_ready(run(x, kernel))
+            pair.append(contestant(way, partial(_run, run, x, kernel)))
+        machine.measure(pair, rounds=3, patience=10.0)
+        product, xla = (one.seconds for one in pair)
+        size = f"{len(layer.taps)} taps, {layer.in_features} to {layer.out_features}"
+        rows.append(
+            [name, size, digits(product), digits(xla), f"{xla / product:.2f}"],
+        )
+        if len(rows) == 2:  # the first layer, and one of those that are all alike
+            break
+    return Part(
+        "convolutions",
+        f"Gradients of a layer of the book's network, {batch} maps of {side}x{side}.",
+        ("layer", "kernel", "product, seconds", "XLA, seconds", "XLA / product"),
+        rows,
+    )
+
+
+def _run(run: Callable[..., Any], x: jax.Array, kernel: jax.Array, key: object):
+    return run(x, kernel)
+
+
+def _product(layer: CausalConv, x_CBHW: jax.Array, kernel_TCD: jax.Array) -> jax.Array:
+    return jnp.asarray(convolve_reverse(layer.taps, layer.dtype, x_CBHW, kernel_TCD))
+
+
+def _xla(layer: CausalConv, x_CBHW: jax.Array, kernel_TCD: jax.Array) -> jax.Array:
+    """The same with a kernel that is zero where there is no tap."""
+    reach = max(max(abs(r), abs(c)) for r, c in layer.taps)
+    places = np.array(layer.taps) + reach
+    shape = (2 * reach + 1, 2 * reach + 1, *kernel_TCD.shape[1:])
+    kernel = jnp.zeros(shape).at[places[:, 0], places[:, 1]].set(kernel_TCD)
+    return lax.conv_general_dilated(
+        x_CBHW.transpose(1, 2, 3, 0),
+        kernel,
+        (1, 1),
+        "SAME",
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )

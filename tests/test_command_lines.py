@@ -137,7 +137,8 @@ def test_labels_that_name_no_class_are_refused(text: str):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--num-images", "0"], "--num-images must be at least 1, got 0"),
+        (["--num-images", "0"], "--num-images must be an integer of at least 1"),
+        (["--num-images", "2147483648", "--output", "many/"], "and below 2**31, got 2"),
         (["--batch-size", "0"], "--batch-size must be an integer of at least 1"),
         (["--seed", "-1"], "--seed must be at least 0 and below 2**32, got -1"),
         (

@@ -192,6 +192,25 @@ def test_samples_of_other_settings_are_not_mixed(draw, monkeypatch, tmp_path: Pa
         draw()
 
 
+def test_what_a_large_job_lacks_is_found_from_what_it_has(tmp_path: Path):
+    count = 2**31 - 1
+    kept = sample_files.Shards(tmp_path, ".npy", (1, 1, 1), 2, None)
+    assert kept.gaps(count) == [(0, count)]
+    for first, number in ((0, kept.size), (2 * kept.size, 3)):
+        np.save(kept.path(first), np.zeros((number, 1, 1, 1), np.uint8))
+    (tmp_path / "images_x.npy").touch()
+    assert kept.gaps(count) == [
+        (kept.size, 2 * kept.size),
+        (2 * kept.size + 3, count),
+    ]
+    assert kept.gaps(kept.size) == []
+    files = sample_files.Pictures(tmp_path, 2, None)
+    for index in (0, 1, 7):
+        files.path(index).touch()
+    assert files.gaps(count) == [(2, 7), (8, count)]
+    assert files.gaps(4) == [(2, 4)]
+
+
 def test_a_damaged_shard_is_named(draw):
     folder = draw()
     (folder / "images_0000000.npz").write_bytes(b"PK half")

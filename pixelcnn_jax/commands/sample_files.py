@@ -2,6 +2,7 @@
 
 import io
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -63,15 +64,13 @@ class Shards:
         return self._folder / f"images_{first:07d}{self._suffix}"
 
     def gaps(self, num_images: int) -> list[Gap]:
-        found: list[Gap] = []
-        for first in range(0, num_images, self.size):
-            stop = min(first + self.size, num_images)
-            start = first + len(self._read(first))
-            if start < stop:
-                # What follows without a break is one gap.
-                before = found.pop()[0] if found and found[-1][1] == start else start
-                found.append((before, stop))
-        return found
+        names = f"images_*{self._suffix}"
+        numbers = (x.stem.removeprefix("images_") for x in self._folder.glob(names))
+        firsts = sorted(int(x) for x in numbers if x.isdecimal())
+        return _gaps(
+            [(x, x + len(self._read(x))) for x in firsts if x % self.size == 0],
+            num_images,
+        )
 
     def add(self, first: int, images: np.ndarray) -> None:
         while len(images):
@@ -132,12 +131,7 @@ class Pictures:
 
     def gaps(self, num_images: int) -> list[Gap]:
         there = {int(x.stem) for x in self._folder.rglob("*.png") if x.stem.isdecimal()}
-        found: list[Gap] = []
-        for index in range(num_images):
-            if index not in there:
-                before = found.pop()[0] if found and found[-1][1] == index else index
-                found.append((before, index + 1))
-        return found
+        return _gaps([(index, index + 1) for index in sorted(there)], num_images)
 
     def add(self, first: int, images: np.ndarray) -> None:
         for index, pixels in enumerate(pictures.to_pixels(images, self._levels), first):
@@ -150,6 +144,21 @@ class Pictures:
 
     def flush(self) -> None:
         pass
+
+
+def _gaps(there: Iterable[tuple[int, int]], num_images: int) -> list[Gap]:
+    """What lies between the ranges of images that are there, given in order.
+
+    It takes the time of those, not of all images.
+    """
+    found: list[Gap] = []
+    begin = 0
+    for first, stop in [*there, (num_images, num_images)]:
+        first = min(first, num_images)
+        if begin < first:
+            found.append((begin, first))
+        begin = max(begin, stop)
+    return found
 
 
 def make_store(

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from pixelcnn_jax import sampling
+from pixelcnn_jax.arguments import require_count
 from pixelcnn_jax.commands.flags import flags_of
 from pixelcnn_jax.errors import require
 from pixelcnn_jax.runs import Which
@@ -93,10 +94,7 @@ def check(settings: Settings, folder: bool) -> None:
         0 <= settings.seed < 2**32,
         f"seed must be at least 0 and below 2**32, got {settings.seed}; try 0",
     )
-    require(
-        settings.num_images >= 1,
-        f"num_images must be at least 1, got {settings.num_images}; try 64",
-    )
+    require_count("num_images", settings.num_images)
     require(
         folder or settings.format is None,
         f"format must be left out if the output is a file, got {settings.format}; end"

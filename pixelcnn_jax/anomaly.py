@@ -14,7 +14,7 @@ from PIL import Image
 
 from pixelcnn_jax.errors import require
 from pixelcnn_jax.likelihood import ImageRows, evaluate
-from pixelcnn_jax.models.base import PixelModel
+from pixelcnn_jax.models.base import PixelModel, require_model
 from pixelcnn_jax.posterior import evaluate_classes
 
 
@@ -56,7 +56,9 @@ def anomaly_scores(
         UserError: there is no image, the models take different images, or as for
             `log_prob`.
     """
+    require_model(model)
     if background is not None:
+        require_model(background)
         require_same_images(model, background)
     nats = _nats(model, images, batch_size)
     ratio = None
@@ -120,7 +122,13 @@ def auroc(belong: np.ndarray, strange: np.ndarray) -> float:
     Raises:
         UserError: one of the two is empty, or has a score that is no number.
     """
-    both = [np.asarray(x, np.float64).ravel() for x in (belong, strange)]
+    given = [np.asarray(x) for x in (belong, strange)]
+    types = [x.dtype for x in given]
+    require(
+        all(x.kind in "biuf" for x in types),
+        f"scores must be numbers, got arrays of {types[0]} and {types[1]}",
+    )
+    both = [x.astype(np.float64).ravel() for x in given]
     require(
         all(len(x) > 0 and not np.isnan(x).any() for x in both),
         f"scores must be numbers, at least one of each kind, got {len(both[0])} and"

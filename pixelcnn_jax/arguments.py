@@ -23,7 +23,7 @@ MAX_IMAGES = 2**31 - 1
 def require_count(name: str, value: object) -> None:
     """Raise unless ``value`` is a number of images."""
     require(
-        _is_integer(value) and 1 <= int(value) <= MAX_IMAGES,  # type: ignore[arg-type]
+        is_integer(value) and 1 <= int(value) <= MAX_IMAGES,  # type: ignore[arg-type]
         f"{name} must be an integer of at least 1 and below 2**31, got {value!r};"
         " try 64",
     )
@@ -35,13 +35,14 @@ def require_size(size: object) -> None:
         # Below 2**15 each, so that a position row * W + column fits in 32 bits.
         isinstance(size, tuple)
         and len(size) == 2
-        and all(_is_integer(x) and 1 <= x < 2**15 for x in size),
+        and all(is_integer(x) and 1 <= x < 2**15 for x in size),
         f"size must be (height, width), two integers from 1 to {2**15 - 1}, got"
         f" {size!r}; leave it out for the size of the training images",
     )
 
 
-def _is_integer(value: object) -> bool:
+def is_integer(value: object) -> bool:
+    """Whether it is a whole number by its type."""
     # To Python, True is an integer.
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
 

@@ -37,6 +37,11 @@ def read_text(path: Path, most: int = SMALL) -> str:
     return read_bytes(path, most).decode()
 
 
+def scratch_name(name: str) -> str:
+    """What a file or folder is called before it is whole."""
+    return f".{name}.tmp"
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file whole or not at all, even if the machine stops.
 
@@ -44,7 +49,7 @@ def write_bytes(path: Path, content: bytes) -> None:
         OSError: it can't be written; what stood there before still does.
     """
     # Beside the file: only within one file system is a rename atomic.
-    scratch = path.with_name(f".{path.name}.tmp")
+    scratch = path.with_name(scratch_name(path.name))
     try:
         with open(scratch, "wb") as file:
             file.write(content)
@@ -53,7 +58,8 @@ def write_bytes(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         os.replace(scratch, path)
     except OSError:
-        scratch.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            scratch.unlink(missing_ok=True)
         raise
 
 
@@ -74,7 +80,7 @@ def new_folder(path: Path) -> Iterator[Path]:
         raise FileExistsError(f"{path} exists")
     path.parent.mkdir(parents=True, exist_ok=True)
     # Beside it: only within one file system is a rename atomic.
-    scratch = path.with_name(f".{path.name}.tmp")
+    scratch = path.with_name(scratch_name(path.name))
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir()
     try:

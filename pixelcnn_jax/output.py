@@ -5,6 +5,13 @@ import os
 import sys
 
 
+def open_closed() -> None:
+    """Let what was closed before the process began (``>&-``) take what is said."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+
+
 def say(line: str) -> None:
     """A line, at once, even if the output is a file; left out if it can't be said."""
     try:

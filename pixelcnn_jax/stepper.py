@@ -103,6 +103,7 @@ class Stepper:
             log-probabilities float32 ``[B, V]`` of its levels, in nats, and the state
             to push the value to: `push` needs what is computed here.
         """
+        _require_state(state)
         channel = state.index % self.channels
         state = self._with_outputs(state, channel)
         conditional = self._model.distribution.conditional
@@ -147,6 +148,7 @@ class Stepper:
         Raises:
             UserError: they have another shape, type or range.
         """
+        _require_state(state)
         shape = getattr(values, "shape", ())
         dtype = getattr(values, "dtype", type(values).__name__)
         require(
@@ -174,3 +176,10 @@ class Stepper:
     def _front(self, state: StepperState) -> Front:
         position = state.index // self.channels
         return Front((position // self.width)[None], (position % self.width)[None])
+
+
+def _require_state(state: object) -> None:
+    require(
+        isinstance(state, StepperState),
+        f"state must be what begin, next or push returned, got {type(state).__name__}",
+    )

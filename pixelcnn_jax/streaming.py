@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from pixelcnn_jax import hosts
-from pixelcnn_jax.arguments import Scalar, require_count, require_size
+from pixelcnn_jax.arguments import Scalar, is_integer, require_count, require_size
 from pixelcnn_jax.drawing import Given, Method, Way
 from pixelcnn_jax.errors import require
 from pixelcnn_jax.jobs import Drawer
 from pixelcnn_jax.layers import Conditions
-from pixelcnn_jax.models.base import PixelModel
+from pixelcnn_jax.models.base import PixelModel, require_model
 
 Array = jax.Array | np.ndarray
 
@@ -56,14 +56,17 @@ def stream(
     Raises:
         UserError: see `sample`; or ``start`` is not one of the images.
     """
+    require_model(model)
     require_count("num_images", num_images)
     require_count("batch_size", batch_size)
     require(
-        0 <= start < num_images,
-        f"start must be at least 0 and below num_images, {num_images}, got {start}",
+        is_integer(start) and 0 <= start < num_images,
+        f"start must be an integer of at least 0 and below num_images, {num_images},"
+        f" got {start!r}; 0 draws all",
     )
-    height, width = size or (model.config.height, model.config.width)
-    require_size((height, width))
+    size = (model.config.height, model.config.width) if size is None else size
+    require_size(size)
+    height, width = size
     conditions = Conditions(labels, condition, condition_map)
     model.check_conditions(conditions, (num_images, height, width))
     strength = model.guidance_of(guidance, conditions, num_images)

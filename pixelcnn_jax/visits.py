@@ -7,7 +7,7 @@ from pixelcnn_jax.completion import known_rows
 from pixelcnn_jax.drawing import Method, Way, order_of, require_method
 from pixelcnn_jax.errors import require
 from pixelcnn_jax.jobs import Drawer
-from pixelcnn_jax.models.base import PixelModel
+from pixelcnn_jax.models.base import PixelModel, require_model
 
 KNOWN = -1
 """The step of a pixel that is not drawn."""
@@ -42,6 +42,7 @@ def visit_steps(
     Raises:
         UserError: see `sample`.
     """
+    require_model(model)
     require_count("num_images", num_images)
     require_method(method)
     if known is not None:

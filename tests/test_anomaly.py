@@ -105,6 +105,9 @@ def test_evaluate_tells_outliers(tmp_path: Path, capsys):
     [
         (["--background", "no/run"], "no/run does not; pass"),
         (["--outliers-dir", "x"], "--outliers-dir needs outliers, got x only"),
+        (["--outliers", "digits", "--outliers-dir", "x"], "left out for digits"),
+        (["--outliers", "a/b.npy", "--outliers-dir", "x"], "images of your own, a/b.n"),
+        (["--data", "a/b.npy", "--data-dir", "x"], "images of your own, a/b.npy; le"),
         (["--outliers", "mnist", "--outliers-dir", "no/folder"], "no/folder"),
         (["--outliers", "no/file.npy"], "no/file.npy"),
     ],

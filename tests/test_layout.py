@@ -10,6 +10,8 @@ PACKAGE = Path(__file__).parents[1] / "pixelcnn_jax"
 ALLOWED = {
     "errors": set(),
     "output": set(),
+    "quiet": set(),
+    "locks": set(),
     "cgroups": set(),
     "memory": {"errors"},
     "masks": set(),
@@ -24,7 +26,7 @@ ALLOWED = {
     "animation": {"pictures"},
     "config": {"errors"},
     "distributions": {"config", "errors"},
-    "data": {"config", "files", "errors"},
+    "data": {"config", "files", "quiet", "errors"},
     "layers": {"masks", "errors"},
     "models": {
         "arguments",
@@ -97,7 +99,17 @@ ALLOWED = {
         "files",
         "errors",
     },
-    "runs": {"hosts", "devices", "models", "config", "params", "files", "errors"},
+    "runs": {
+        "hosts",
+        "locks",
+        "quiet",
+        "devices",
+        "models",
+        "config",
+        "params",
+        "files",
+        "errors",
+    },
     "training": {
         "memory",
         "hosts",
@@ -121,6 +133,8 @@ ALLOWED = {
     "commands": {
         "memory",
         "hosts",
+        "locks",
+        "arguments",
         "anomaly",
         "output",
         "animation",

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import warnings
 from pathlib import Path
 
@@ -17,9 +18,10 @@ import pytest
 
 import pixelcnn_jax as pj
 from pixelcnn_jax.cgroups import cpu_quota
-from pixelcnn_jax.commands import program_cache, train
+from pixelcnn_jax.commands import program_cache, sample_folder, train
 from pixelcnn_jax.commands.main import run_command
 from pixelcnn_jax.config import DataConfig
+from pixelcnn_jax.quiet import QUIET
 from pixelcnn_jax.runs import Run, checkpoints, tables
 from pixelcnn_jax.training import keeping
 from pixelcnn_jax.training.feed import Order, SentAhead
@@ -47,6 +49,7 @@ def ended(run, capsys) -> tuple[int, str]:
         (OSError(errno.EROFS, "x", "c\nd"), "c\\nd: Read-only file system; pass"),
         (MemoryError(), "memory ran out; lower batch_size"),
         (RuntimeError("RESOURCE_EXHAUSTED: Out of memory"), "memory ran out"),
+        (RuntimeError("Disallowed host-to-device transfer"), "a transfer guard"),
     ],
 )
 def test_a_fault_of_the_machine_is_one_line(error, line: str, capsys):
@@ -122,7 +125,13 @@ def test_an_interrupt_during_imports_ends_in_silence():
 # --- the folder of a run
 
 
-@pytest.mark.parametrize("name", ["config.json", "metrics.csv", "curves.png"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("config.json", "metrics.csv", "curves.png"),
+        *(".config.json.tmp", ".metrics.csv.tmp", "metrics.csv.damaged"),
+    ],
+)
 def test_a_folder_in_the_place_of_a_file_is_seen_before_training(
     name: str, tiny_config: pj.Config
 ):
@@ -166,7 +175,11 @@ def test_a_file_system_without_locks_is_trained_on_with_a_warning(
     monkeypatch.setattr(filelock.FileLock, "acquire", fail)
     with Run(tiny_config.workdir).hold(tiny_config):
         pass
-    assert "has no locks" in caplog.text and "only one process trains" in caplog.text
+    samples = Path(tiny_config.workdir).with_name("many")
+    with sample_folder.hold_folder(samples, {}):
+        pass
+    assert caplog.text.count("has no locks") == 2
+    assert "only one process writes" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -289,10 +302,58 @@ def test_a_damaged_program_in_the_cache_is_removed_and_said_once(
     assert [path.name for path in folder.iterdir()] == ["jit_runner-3-cache"]
 
 
-def test_a_log_of_threads_that_fail_is_not_shown_twice():
-    with checkpoints._quiet():
-        assert logging.getLogger("absl").level == logging.CRITICAL
-    assert logging.getLogger("absl").level != logging.CRITICAL
+@pytest.mark.parametrize("done", ["reading", "writing"])
+def test_a_cache_that_cannot_be_used_is_said_in_a_line(
+    done: str, tmp_path: Path, monkeypatch, capsys
+):
+    """JAX names the program and then, in the system's error, a path."""
+    folder = tmp_path / "pixelcnn_jax"
+    monkeypatch.setattr(program_cache, "_setting", lambda _: folder)
+    text = (
+        f"Error {done} persistent compilation cache entry for 'jit_run': "
+        f"NotADirectoryError: [Errno 20] Not a directory: '{folder}/jit_run-1-cache'"
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        with program_cache.watched_cache():
+            warnings.warn(text, stacklevel=1)
+    assert capsys.readouterr().err.count("programs are compiled anew\n") == 1
+
+
+def test_streams_that_were_closed_before_the_start_cost_nothing(monkeypatch):
+    """As after ``>&- 2>&-``: then Python has none."""
+    monkeypatch.setattr(sys, "stdout", None)
+    monkeypatch.setattr(sys, "stderr", None)
+    ran = []
+
+    def run(*_):
+        print("x")
+        print("x", file=sys.stderr)
+        ran.append(True)
+
+    run_command(train.COMMAND._replace(run=run), [], "train")
+    assert ran
+
+
+def test_threads_that_are_quiet_leave_the_process_as_it_was():
+    """Two that overlap: the first to begin ends first."""
+    logger, filters = logging.getLogger("absl"), list(warnings.filters)
+    level, inside, go = logger.level, threading.Event(), threading.Event()
+
+    def other() -> None:
+        with QUIET:
+            inside.set()
+            go.wait(60)
+            assert logger.level == logging.CRITICAL
+
+    thread = threading.Thread(target=other)
+    with QUIET:
+        thread.start()
+        assert inside.wait(60)
+        assert logger.level == logging.CRITICAL
+    go.set()
+    thread.join()
+    assert logger.level == level and warnings.filters == filters
 
 
 def test_a_folder_that_digits_have_no_use_for_is_refused(tiny_config: pj.Config):

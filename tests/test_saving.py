@@ -1,5 +1,6 @@
 """A model in a folder of its own loads bit for bit, and tells where it is from."""
 
+import dataclasses
 import shutil
 import subprocess
 from pathlib import Path
@@ -105,6 +106,16 @@ def test_a_published_run_holds_what_sampling_needs_and_its_card(
     if shutil.which("sha256sum"):
         check = ["sha256sum", "--check", "--quiet", "SHA256SUMS"]
         assert subprocess.run(check, cwd=folder).returncode == 0
+
+
+def test_a_published_run_on_own_images_tells_no_place(run: Path, tmp_path: Path):
+    kept, folder = Run(run), tmp_path / "shared"
+    own = config.DataConfig("images", path="/home/somebody/secret/birds")
+    kept.write_config(dataclasses.replace(kept.config(), data=own))
+    publish.run([str(run), str(folder)], "publish")
+    texts = [p.read_bytes() for p in folder.rglob("*") if p.is_file()]
+    assert not any(b"somebody" in text for text in texts)
+    assert "the author's own images, birds" in (folder / "README.md").read_text()
 
 
 def test_what_was_published_can_be_published_again(run: Path, tmp_path: Path):

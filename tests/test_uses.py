@@ -1,5 +1,6 @@
 """The commands complete, score and compress, and say in one line what is wrong."""
 
+import errno
 from pathlib import Path
 
 import jax
@@ -9,6 +10,7 @@ from PIL import Image
 
 import pixelcnn_jax as pj
 from pixelcnn_jax.commands import compress, evaluate, sample
+from pixelcnn_jax.commands.image_files import read_mask
 from pixelcnn_jax.config import DataConfig
 from pixelcnn_jax.params import to_params
 from pixelcnn_jax.runs import Run
@@ -50,6 +52,22 @@ def test_sample_draws_at_another_size(plain: Path, tmp_path: Path):
     assert (np.load(output)["images"] == expected).all()
 
 
+def test_a_mask_is_of_a_format_that_runs_no_other_program(tmp_path: Path):
+    path = tmp_path / "known.png"
+    Image.new("L", (5, 6)).save(path, format="EPS")
+    with pytest.raises(pj.UserError, match="must be a picture, .*known.png"):
+        read_mask("known", str(path))
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "RGB", "RGBA", "P", "I;16"])
+def test_a_mask_is_known_where_it_is_white(mode: str, tmp_path: Path):
+    known = np.arange(12).reshape(3, 4) % 3 == 0
+    values = np.uint16(known) * (2**16 - 1) if mode == "I;16" else np.uint8(known) * 255
+    picture = Image.fromarray(values)
+    (picture if mode == "I;16" else picture.convert(mode)).save(tmp_path / "x.png")
+    assert (read_mask("known", str(tmp_path / "x.png")) == known).all()
+
+
 def test_sample_completes(plain: Path, images: Path, tmp_path: Path, capsys):
     """From rows, a picture and an array of the same meaning: the same completions."""
     known = np.zeros((6, 5), bool)
@@ -88,6 +106,7 @@ def test_sample_completes(plain: Path, images: Path, tmp_path: Path, capsys):
         (["--size", "8"], "--size must be height x width, such as 32x64, got 8"),
         (["--size", "0x3"], "got 0x3"),
         (["--known-rows", "2"], "need images to complete, got none"),
+        (["--num-completions", "3"], "num_completions needs images to complete"),
         (["--complete", "no.npz", "--known-rows", "2"], "numbers, got no.npz"),
         (["--complete", "IN"], "which pixels are known, one of the two, got neither"),
         (["--complete", "IN", "--known-rows", "7"], "height of the images, 6, got 7"),
@@ -203,6 +222,18 @@ def test_sample_draws_and_completes_from_conditions(tmp_path: Path, capsys):
     np.savez(tmp_path / "given.npz", vectors=vectors)
     line = refused("sample", [*usual, *given], capsys)
     assert "--conditions must hold an array condition" in line
+
+
+def test_an_output_that_is_full_costs_no_scores(plain: Path, tmp_path, monkeypatch):
+    class Full:
+        def write(self, _):
+            raise OSError(errno.ENOSPC, "full")
+
+        flush = write
+
+    monkeypatch.setattr("sys.stdout", Full())
+    evaluate.run(["--workdir", str(plain), "--output", str(tmp_path / "s")], "evaluate")
+    assert (tmp_path / "s" / "scores.npz").exists()
 
 
 def test_a_folder_for_scores_that_is_a_file_is_refused(plain, tmp_path, capsys):

@@ -8,6 +8,7 @@ import numpy as np
 from pixelcnn_jax.anomaly import AnomalyScores, anomaly_scores, auroc
 from pixelcnn_jax.likelihood import Evaluation, ImageRows
 from pixelcnn_jax.models.base import PixelModel
+from pixelcnn_jax.output import say
 
 
 class Comparison(NamedTuple):
@@ -31,7 +32,7 @@ class Comparison(NamedTuple):
         kept = _named("", ours)
         if ours.ratio is not None:
             less = Evaluation(-ours.ratio, 1)
-            print(
+            say(
                 f"  {less.nats_per_image:.3f} +- {less.nats_standard_error:.3f}"
                 " nats/image less than under the background model"
             )
@@ -54,8 +55,8 @@ def _print_auroc(ours: AnomalyScores, theirs: AnomalyScores) -> None:
         "ratio": "by the likelihood ratio to the background model",
         "complexity": "by likelihood less PNG length",
     }
-    print(f"  AUROC of {len(theirs.likelihood)} outliers; 0.5 is chance, 1 perfect:")
+    say(f"  AUROC of {len(theirs.likelihood)} outliers; 0.5 is chance, 1 perfect:")
     for field, words in names.items():
         belong, strange = getattr(ours, field), getattr(theirs, field)
         if belong is not None and strange is not None:
-            print(f"    {auroc(belong, strange):.4f} {words}")
+            say(f"    {auroc(belong, strange):.4f} {words}")

@@ -21,6 +21,7 @@ from pixelcnn_jax.likelihood import (
     evaluate_pixels,
 )
 from pixelcnn_jax.models.base import PixelModel
+from pixelcnn_jax.output import say
 from pixelcnn_jax.posterior import evaluate_classes
 from pixelcnn_jax.runs import Run, Which
 
@@ -79,12 +80,11 @@ def run(args: list[str], program: str) -> None:
     found = Run.named(settings.workdir)
     config = found.config()
     named = _data_config(settings, config.data)
-    model = found.load(settings.checkpoint)
+    model, step = found.load_with_step(settings.checkpoint)
     images, weights = read_set(
         named, config.model, settings.split, whole=settings.data is not None
     )
-    step = found.checkpoints.choose(settings.checkpoint)
-    print(
+    say(
         f"{named.path or named.source} {settings.split}: {len(images)} images,"
         f" {found.path} at step {step}"
     )
@@ -102,7 +102,7 @@ def run(args: list[str], program: str) -> None:
         marginal = -np.logaddexp.reduce(joint, axis=1)
         _print(Evaluation(marginal, given.dims), "the class not known")
         right = float((joint.argmax(1) == classes).mean())
-        print(f"  {right:.4f} of the classes are the likeliest given the image")
+        say(f"  {right:.4f} of the classes are the likeliest given the image")
     if labels is not None:
         _print_classes(given, labels)
     compared = comparison.report(model, levels, size)
@@ -110,7 +110,7 @@ def run(args: list[str], program: str) -> None:
         pixels = evaluate_pixels(model, levels, classes, size, **others)
         rest = (levels, model.config.levels, given, pixels, labels, joint, compared)
         hosts.by_first(lambda: write_scores(folder, *rest))
-        print(f"scores and pictures are in {folder}")
+        say(f"scores and pictures are in {folder}")
 
 
 def _make(folder: Path) -> None:
@@ -153,6 +153,7 @@ def _comparison(settings: Settings, named: DataConfig, model: PixelModel) -> Com
         )
     else:
         other = another_set(named, settings.outliers, settings.outliers_dir)
+        require_used(other, settings.outliers_dir)
         # Whatever they show: what does not belong has no class of the model's.
         unlabelled = dataclasses.replace(model.config, num_classes=0)
         outliers = read_set(other, unlabelled, "test", whole=True)[0].images
@@ -170,9 +171,9 @@ def _print(found: Evaluation, condition: str = "") -> None:
     """The figures of a data set."""
     note = f"  ({condition})" if condition else ""
     nats, error = found.nats_per_image, found.nats_standard_error
-    print(f"  {nats:.3f} +- {error:.3f} nats/image{note}")
+    say(f"  {nats:.3f} +- {error:.3f} nats/image{note}")
     bits, error = found.bits_per_dim, found.bits_per_dim_standard_error
-    print(f"  {bits:.4f} +- {error:.4f} bits/dim{note}")
+    say(f"  {bits:.4f} +- {error:.4f} bits/dim{note}")
 
 
 def _print_classes(found: Evaluation, labels: np.ndarray) -> None:
@@ -181,7 +182,7 @@ def _print_classes(found: Evaluation, labels: np.ndarray) -> None:
         part = Evaluation(found.nats[labels == label], found.dims)
         nats, error = part.nats_per_image, part.nats_standard_error
         bits, bits_error = part.bits_per_dim, part.bits_per_dim_standard_error
-        print(
+        say(
             f"  class {label}: {nats:.3f} +- {error:.3f} nats/image, {bits:.4f} +-"
             f" {bits_error:.4f} bits/dim, {len(part.nats)} images"
         )

@@ -38,6 +38,11 @@ def line_of(error: BaseException) -> str | None:
             "memory ran out; lower batch_size, or take smaller images or a smaller"
             " model"
         )
+    if isinstance(error, RuntimeError) and "Disallowed" in found:
+        return (
+            "JAX must be allowed to send arrays to its devices, and a transfer guard"
+            " (JAX_TRANSFER_GUARD) forbids it; unset it, or set it to log"
+        )
     if _is_of_the_backend(error):
         return (
             "JAX must find the devices that JAX_PLATFORMS names, and could not, got"

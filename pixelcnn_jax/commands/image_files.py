@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from pixelcnn_jax import pictures
+from pixelcnn_jax.data import decoding
 from pixelcnn_jax.errors import UserError, require
 from pixelcnn_jax.files import LARGEST, read_bytes, write_bytes
 
@@ -93,12 +94,14 @@ def read_mask(field: str, path: str) -> np.ndarray:
     """
     if not path.endswith((".npy", ".npz")):
         try:
-            return np.asarray(Image.open(io.BytesIO(_content(path))).convert("L")) > 127
-        # Pillow raises whatever a damaged picture makes it stumble over.
-        except Exception as error:
+            pixels = decoding.read_pixels(Path(path))
+        except (UserError, OSError, ValueError) as error:
             raise UserError(
                 f"{field} must be a picture, .npy or .npz, got {path} ({error})"
             ) from error
+        if pixels.shape[-1] == 3:
+            pixels = np.asarray(Image.fromarray(pixels).convert("L"))[..., None]
+        return pixels[..., 0] > np.iinfo(pixels.dtype).max // 2
     arrays = read_arrays(field, path)
     name = "known" if "known" in arrays else "images"
     require(

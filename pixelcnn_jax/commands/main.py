@@ -7,7 +7,7 @@ import traceback
 
 import jax
 
-from pixelcnn_jax import config, hosts
+from pixelcnn_jax import config, hosts, output
 from pixelcnn_jax.commands import (
     compress,
     demo,
@@ -109,6 +109,7 @@ def run_command(command: Command, args: list[str], program: str) -> None:
     one line (`line_of`), 128 plus the signal's number if it was stopped: 130 by Ctrl-C,
     143 by SIGTERM, 141 if nobody reads its output.
     """
+    output.open_closed()
     configure_jax()
     try:
         if command.spreads:

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from pixelcnn_jax import config as settings
-from pixelcnn_jax.config import ARRAYS, Config
+from pixelcnn_jax.config import ARRAYS, BATCHES, IMAGES, Config
 from pixelcnn_jax.models.base import PixelModel
 from pixelcnn_jax.params import to_params
 
@@ -71,8 +71,10 @@ def _sample(classes: int) -> str:
 
 def _data(config: Config) -> str:
     source, held_out = config.data.source, config.data.validation_images
-    if source == ARRAYS:
+    if source in (ARRAYS, BATCHES):
         return "the author's own arrays"
+    if source == IMAGES:
+        return f"the author's own images, {config.data.path}"
     about = DATA.get(source, f"{source}; see the set's own page for its licence")
     return f"{about}. {held_out} training images were held out for validation"
 
@@ -84,7 +86,7 @@ def _bits(figures: Figures) -> str:
 
 
 def _command(config: Config) -> str:
-    if config.data.source == ARRAYS:
+    if config.data.source in (ARRAYS, BATCHES):
         return "`pixelcnn_jax.fit` or a loop of the author's"
     return f"`{training_command(config)}`"
 

@@ -56,8 +56,7 @@ def run(args: list[str], program: str) -> None:
     source, target = Run.named(settings.run), Path(settings.folder)
     config = shared_config(source.config(), target.name)
     with model_folder(target) as place:
-        step = source.checkpoints.choose(settings.checkpoint)
-        model = source.load(settings.checkpoint)
+        model, step = source.load_with_step(settings.checkpoint)
         test = _test_bits(model, source.config()) if settings.evaluate else None
         validation = source.checkpoints.bits_per_dim(step)
         write_model(place, model, config, step, validation)
@@ -71,7 +70,8 @@ def run(args: list[str], program: str) -> None:
 def shared_config(config: Config, name: str) -> Config:
     """The settings without the places of the machine that trained."""
     data, training = config.data, config.training
-    data = dataclasses.replace(data, data_dir=None)
+    path = None if data.path is None else Path(data.path).name
+    data = dataclasses.replace(data, data_dir=None, path=path)
     if training.init_from is not None:
         origin = Path(training.init_from).name
         training = dataclasses.replace(training, init_from=origin)

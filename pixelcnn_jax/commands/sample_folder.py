@@ -8,7 +8,7 @@ from typing import Protocol
 
 import filelock
 
-from pixelcnn_jax import hosts
+from pixelcnn_jax import hosts, locks
 from pixelcnn_jax.commands.image_files import write
 from pixelcnn_jax.errors import UserError, require
 from pixelcnn_jax.files import read_text
@@ -49,30 +49,22 @@ def hold_folder(path: Path, settings: Mapping[str, object]) -> Iterator[None]:
     Raises:
         UserError: the folder holds anything else, or can't be written.
     """
-    lock = hosts.by_first(lambda: _begin(path, settings))
-    try:
+    with hosts.by_first(lambda: _begin(path, settings)) or contextlib.nullcontext():
         yield
-    finally:
-        if lock is not None:
-            lock.release()
 
 
-def _begin(path: Path, settings: Mapping[str, object]) -> filelock.BaseFileLock:
-    lock = _lock(path)
-    try:
+def _begin(path: Path, settings: Mapping[str, object]) -> contextlib.ExitStack:
+    with _lock(path) as held:
         _require_same(path, settings)
         write(path / SETTINGS, (json.dumps(settings, indent=2) + "\n").encode())
-    except UserError:
-        lock.release()
-        raise
-    return lock
+        # Nothing was wrong, so it stays held.
+        return held.pop_all()
 
 
-def _lock(path: Path) -> filelock.BaseFileLock:
+def _lock(path: Path) -> contextlib.ExitStack:
     try:
         path.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(path / LOCK)
-        lock.acquire(blocking=False)
+        return locks.hold(path / LOCK)
     except filelock.Timeout as error:
         raise UserError(
             f"output must be a folder that no other process fills, and one fills"
@@ -83,7 +75,6 @@ def _lock(path: Path) -> filelock.BaseFileLock:
         raise UserError(
             f"output must be a folder that can be written, got {path} ({reason})"
         ) from error
-    return lock
 
 
 def _require_same(path: Path, settings: Mapping[str, object]) -> None:

@@ -35,6 +35,9 @@ from pixelcnn_jax.streaming import stream
 from pixelcnn_jax.training.stopping import StopRequest
 from pixelcnn_jax.visits import visit_steps
 
+COMPLETIONS = 4
+"""Of each image, if not said otherwise."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Job:
@@ -127,13 +130,15 @@ class Job:
             labels = self._labels(len(task.images))
         given = in_turn(self._given, len(task.images))
 
+        number = settings.num_completions
+
         def draw() -> Iterator[np.ndarray]:
             drawn = completion.complete(
                 self.model,
                 jax.random.key(settings.seed),
                 task.images,
                 task.known,
-                num_completions=settings.num_completions,
+                num_completions=COMPLETIONS if number is None else number,
                 temperature=settings.temperature,
                 guidance=settings.guidance,
                 labels=labels,
@@ -172,6 +177,8 @@ class Job:
         return read_given(path, *sizes, optional=c.condition_dropout > 0)
 
     def _labels(self, count: int) -> np.ndarray | None:
+        if self.model.config.num_classes:
+            require_memory(f"the labels of {count} images", 8 * count, "draw fewer")
         return parse_labels(self.settings.labels, count, self.model.config.num_classes)
 
     def _batches(

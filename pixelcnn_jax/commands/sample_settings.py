@@ -49,8 +49,8 @@ class Settings:
     known: str | None = None
     """Or a picture that is white where they are known, or a .npy or .npz file of their
     size, or one for each image, that is not 0 there."""
-    num_completions: int = 4
-    """Completions of each image."""
+    num_completions: int | None = None
+    """Completions of each image; 4 if left out."""
     sampler: str | None = None
     """Draw by a file that export has written, instead of by a run: as many images as it
     was exported for."""
@@ -104,6 +104,11 @@ def check(settings: Settings, folder: bool) -> None:
     require(
         completes or (settings.known is None and settings.known_rows is None),
         "known and known_rows need images to complete, got none; add complete",
+    )
+    require(
+        completes or settings.num_completions is None,
+        "num_completions needs images to complete, got"
+        f" {settings.num_completions} and none; add complete",
     )
     require(
         not (completes and settings.size),

@@ -2,7 +2,6 @@
 
 import contextlib
 import stat
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from pixelcnn_jax.errors import UserError, require
+from pixelcnn_jax.quiet import QUIET
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 """Of the files that are taken for images, in small letters."""
@@ -93,12 +93,10 @@ def _opened(path: Path) -> Iterator[Image.Image]:
             stat.S_ISREG(path.stat().st_mode),
             f"{path} must be a file, got a pipe, a device or a folder; remove it",
         )
-        with warnings.catch_warnings():
-            # Pillow warns of large images; the rule below is stricter.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path, formats=FORMATS) as image:
-                _require_harmless(path, image)
-                yield image
+        # Pillow warns of large images; the rule below is stricter.
+        with QUIET, Image.open(path, formats=FORMATS) as image:
+            _require_harmless(path, image)
+            yield image
     except (UserError, MemoryError):
         raise
     except Image.DecompressionBombError as error:

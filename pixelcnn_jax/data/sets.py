@@ -58,6 +58,12 @@ class ImageSet:
                 f"{name} must be one per image, {len(self.images)}, got"
                 f" {0 if values is None else len(values)}; pass as many",
             )
+        kind = getattr(getattr(self.labels, "dtype", None), "kind", "i")
+        require(
+            kind in "biu",
+            f"labels must be integers, one per image, got {self.labels!r:.80}; number"
+            " the classes from 0",
+        )
 
     def given(self) -> dict[str, np.ndarray | None]:
         """What is given of each image, by the field's name."""

@@ -61,6 +61,11 @@ def load(data: DataConfig, model: ModelConfig) -> Splits:
 def require_used(data: DataConfig, data_dir: str | None) -> None:
     """Raise if somebody names a folder that ``data`` would not look at."""
     require(
+        data.source != IMAGES or data_dir in (None, data.path),
+        "data.data_dir is for sets of the catalogue, got"
+        f" {data_dir} beside images of your own, {data.path}; leave it out",
+    )
+    require(
         data.source != "digits" or data_dir is None,
         "data.data_dir must be left out for digits, which ship with scikit-learn, got"
         f" {data_dir}; leave it out",

@@ -13,8 +13,7 @@ import math
 import os
 import re
 import shutil
-import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -30,6 +29,7 @@ from pixelcnn_jax.files import write_text
 from pixelcnn_jax.models import legacy
 from pixelcnn_jax.models.base import PixelModel
 from pixelcnn_jax.params import to_params
+from pixelcnn_jax.quiet import QUIET
 from pixelcnn_jax.runs import manifests
 from pixelcnn_jax.runs.manifests import MANIFEST
 
@@ -132,7 +132,8 @@ class Checkpoints:
         """
         folder = self._of(step)
         try:
-            with _quiet():
+            # Of a failure Orbax logs each thread; the error tells of it.
+            with QUIET:
                 ocp.save_checkpointables(folder.resolve(), dict(items), overwrite=True)
             hosts.by_first(lambda: _declare(folder, bits_per_dim, settings, position))
         except Exception as error:
@@ -257,7 +258,7 @@ class Checkpoints:
             dict(items),
         )
         try:
-            with _quiet():
+            with QUIET:
                 found = ocp.load_checkpointables(self._of(step).resolve(), abstract)
             # Of several processes, each goes on with arrays of its own.
             return jax.tree.map(_own, found) if hosts.are_several() else found
@@ -341,21 +342,3 @@ def _declare(
 def _own(x: jax.Array) -> jax.Array:
     """Of an array that is on every device of all processes, that of this one."""
     return jnp.array(np.asarray(x.addressable_data(0)))
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without what Orbax says of its own accord.
-
-    That is warnings about shardings, which do not matter here, and a log of each thread
-    in which a save failed, of which the error tells.
-    """
-    logger = logging.getLogger("absl")
-    former = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(former)

@@ -2,8 +2,6 @@
 
 import contextlib
 import dataclasses
-import errno
-import logging
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,7 +9,7 @@ from pathlib import Path
 import filelock
 from flax import nnx
 
-from pixelcnn_jax import hosts
+from pixelcnn_jax import hosts, locks
 from pixelcnn_jax.config import (
     Config,
     flatten,
@@ -20,15 +18,13 @@ from pixelcnn_jax.config import (
     to_json,
 )
 from pixelcnn_jax.errors import UserError, require
-from pixelcnn_jax.files import read_text, write_text
+from pixelcnn_jax.files import read_text, scratch_name, write_text
 from pixelcnn_jax.models import build_model
 from pixelcnn_jax.models.base import PixelModel
 from pixelcnn_jax.params import from_params, to_params
 from pixelcnn_jax.runs import tables
 from pixelcnn_jax.runs.checkpoints import Checkpoints, Items, Which
 from pixelcnn_jax.runs.tables import Row
-
-log = logging.getLogger(__name__)
 
 CONFIG = "config.json"
 SAMPLES = "samples"
@@ -37,9 +33,6 @@ PRETRAINED = Path(__file__).parents[1] / "pretrained"
 
 MAY_CHANGE = ("training.epochs", "data.data_dir", "data.path", "workdir")
 """Settings in which a resumed run may differ from what it was."""
-
-WITHOUT_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
-"""What systems say whose file system can't lock, as some network file systems."""
 
 READS = 3
 """How often a reader tries anew if a training drops the checkpoint under its hands."""
@@ -113,12 +106,19 @@ class Run:
 
     def load(self, checkpoint: Which = "best") -> PixelModel:
         """The model of a checkpoint; see `pixelcnn_jax.load`."""
+        return self.load_with_step(checkpoint)[0]
+
+    def load_with_step(self, checkpoint: Which = "best") -> tuple[PixelModel, int]:
+        """The model of a checkpoint, and the updates behind its weights.
+
+        Both of the same one, though a training beside may save another meanwhile.
+        """
         config = self.config()
         # Only shapes: no weights are drawn that the checkpoint would replace.
         shapes = nnx.eval_shape(lambda: build_model(config.model))
         graph, params = to_params(shapes)
-        items = self.restore(checkpoint, {"params": params}, shapes)
-        return from_params(graph, items["params"])
+        step, items = self._restore(checkpoint, {"params": params}, shapes)
+        return from_params(graph, items["params"]), step
 
     def restore(
         self, which: Which, items: Mapping[str, object], model: PixelModel
@@ -127,18 +127,24 @@ class Run:
 
         A training beside may drop the checkpoint meanwhile; then the next is taken.
         """
+        return self._restore(which, items, model)[1]
+
+    def _restore(
+        self, which: Which, items: Mapping[str, object], model: PixelModel
+    ) -> tuple[int, Items]:
+        """The step of the checkpoint as well."""
         config, guarded = self._read_config()
         settings = settings_digest(config, MAY_CHANGE) if guarded else None
         for _ in range(READS - 1):
             step = self.checkpoints.choose(which)
             try:
-                return self.checkpoints.restore(step, items, model, settings)
+                return step, self.checkpoints.restore(step, items, model, settings)
             except (UserError, OSError, ValueError):
                 # Still there, so it was not dropped meanwhile: the error is its own.
                 if step in self.checkpoints.steps():
                     raise
         step = self.checkpoints.choose(which)
-        return self.checkpoints.restore(step, items, model, settings)
+        return step, self.checkpoints.restore(step, items, model, settings)
 
     def rows(self) -> list[Row]:
         """The figures of the epochs so far."""
@@ -182,7 +188,9 @@ class Run:
     def _require_places(self) -> None:
         """Raise if something stands in the way, which would cost work later."""
         folders = [self.path / name for name in ("checkpoints", "tensorboard")]
-        files = [self.path / name for name in (CONFIG, *tables.NAMES, "curves.png")]
+        names = (CONFIG, *tables.NAMES, "curves.png")
+        files = [self.path / name for name in (*names, *map(scratch_name, names))]
+        files += [self.path / tables.aside(name) for name in tables.NAMES]
         wrong = [
             *(path for path in folders if _exists(path) and not path.is_dir()),
             *(path for path in files if _exists(path) and not path.is_file()),
@@ -197,30 +205,18 @@ class Run:
     def _lock(self) -> contextlib.AbstractContextManager[object]:
         try:
             (self.path / SAMPLES).mkdir(parents=True, exist_ok=True)
-            # The operating system's lock: it ends with its process, in whatever way.
-            lock = filelock.FileLock(self.path / "lock")
-            lock.acquire(blocking=False)
+            return locks.hold(self.path / "lock")
         except filelock.Timeout as error:
             raise UserError(
                 "only one process may train in a folder, and another one holds"
                 f" {self.path}; wait for it, end it, or pass another workdir"
             ) from error
         except (OSError, NotImplementedError) as error:
-            number = getattr(error, "errno", errno.ENOSYS)
-            if number in WITHOUT_LOCKS:
-                log.warning(
-                    "the file system of %s has no locks (%s): see to it that only one"
-                    " process trains there",
-                    self.path,
-                    os.strerror(number),
-                )
-                return contextlib.nullcontext()
             reason = getattr(error, "strerror", None) or error
             raise UserError(
                 f"workdir must be a folder that can be written, got {self.path}"
                 f" ({reason}); pass another workdir"
             ) from error
-        return lock
 
     def as_begun(self, config: Config) -> Config:
         """The config, with what it leaves open as the run found it when it began."""

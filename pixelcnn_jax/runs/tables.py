@@ -98,16 +98,21 @@ def _read(path: Path, fields: tuple[str, ...]) -> tuple[list[list[str]], bool]:
     return whole, damaged or len(whole) < len(rows)
 
 
+def aside(name: str) -> str:
+    """What a damaged table is called from then on."""
+    return f"{name}.damaged"
+
+
 def _take(path: Path, fields: tuple[str, ...]) -> list[list[str]]:
     """The whole rows of a table, which is set aside if there are others."""
     rows, damaged = _read(path, fields)
     if damaged:
-        aside = path.with_name(f"{path.name}.damaged")
-        os.replace(path, aside)
+        set_aside = path.with_name(aside(path.name))
+        os.replace(path, set_aside)
         log.warning(
             "%s is damaged and now %s; its %d whole rows are kept",
             path,
-            aside.name,
+            set_aside.name,
             len(rows),
         )
     return rows

@@ -61,6 +61,10 @@ def fit(
         images, config = _reader(config, cast(BatchSource, train), labels, workdir)
         first = images.peek()
     if validation is None:
+        require(
+            validation_labels is None,
+            "validation_labels need validation images, got none; pass validation too",
+        )
         held_out = first.first(0)
     else:
         held_out = _image_set(validation, validation_labels)

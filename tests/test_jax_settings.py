@@ -17,6 +17,7 @@ SETTINGS = {
     "jax_enable_x64": True,
     "jax_numpy_dtype_promotion": "strict",
     "jax_default_prng_impl": "rbg",
+    "jax_debug_nans": True,
 }
 
 

@@ -152,6 +152,21 @@ def test_a_file_in_the_place_of_a_folder_is_seen_before_training(
     assert path.read_text() == "mine"
 
 
+def test_a_link_in_the_place_of_a_checkpoint_is_seen_before_training(
+    tiny_config: pj.Config, tmp_path: Path
+):
+    path = Path(tiny_config.workdir) / "checkpoints" / "999"
+    path.parent.mkdir(parents=True)
+    path.symlink_to(tmp_path)
+    with pytest.raises(pj.UserError, match="999 stands in its way; move it"):
+        pj.train(tiny_config)
+
+
+def test_a_folder_whose_name_is_no_text_is_refused():
+    with pytest.raises(pj.UserError, match="workdir must be a folder, got .*surrogat"):
+        Run(os.fsdecode(b"/tmp/\xff"))
+
+
 def test_what_has_not_the_name_of_a_checkpoint_is_left_alone(tiny_config: pj.Config):
     place = Path(tiny_config.workdir) / "checkpoints"
     (place / "007").mkdir(parents=True)

@@ -607,6 +607,10 @@ MISUSES = [
     ("pj.Stepper(m, 2).next(None)", "state must be what begin, next or push returned"),
     ("pj.Stepper(m, 2).push(3, x)", "next or push returned, got int"),
     (
+        "(s := pj.Stepper(m, 2)).push(s.next(s.begin())[1], jnp.array([0, 9]))",
+        "values must lie in 0 to 3, got 0 to 9",
+    ),
+    (
         "data.class_frequencies(np.array([1.5]), 3)",
         "the labels must be 0 to 2, at least one, got [1.5]",
     ),

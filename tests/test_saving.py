@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 import pixelcnn_jax as pj
-from pixelcnn_jax import config
+from pixelcnn_jax import config, data
 from pixelcnn_jax.commands import publish
 from pixelcnn_jax.commands.model_card import training_command
+from pixelcnn_jax.likelihood import evaluate
 from pixelcnn_jax.params import to_params
 from pixelcnn_jax.runs import Run
 from pixelcnn_jax.training.beginning import first_model
@@ -116,6 +117,15 @@ def test_a_published_run_on_own_images_tells_no_place(run: Path, tmp_path: Path)
     texts = [p.read_bytes() for p in folder.rglob("*") if p.is_file()]
     assert not any(b"somebody" in text for text in texts)
     assert "the author's own images, birds" in (folder / "README.md").read_text()
+
+
+def test_a_card_has_the_figure_of_the_test_images_if_asked_for(run: Path, tmp_path):
+    kept, folder = Run(run), tmp_path / "shared"
+    kept.write_config(dataclasses.replace(kept.config(), data=config.DataConfig()))
+    publish.run([str(run), str(folder), "--evaluate"], "publish")
+    images = data.load(config.DataConfig(), kept.config().model).test.images
+    bits = evaluate(tiny_model(seed=10), images).bits_per_dim
+    assert f"{bits:.4f} on the test images" in (folder / "README.md").read_text()
 
 
 def test_what_was_published_can_be_published_again(run: Path, tmp_path: Path):

@@ -12,7 +12,8 @@ study.
 
 On a CPU minutes are processor time divided by the cores, which other programs on the
 machine don't change; elsewhere they are wall-clock time. Compiling and evaluating don't
-count.
+count. Judged is the checkpoint that was best on the validation images, as `pj.load`
+chooses: who trains for long on few images does not pay for having overfitted them.
 """
 
 import dataclasses
@@ -38,6 +39,7 @@ from pixelcnn_jax import config, data, pictures
 from pixelcnn_jax.data import ImageSet
 from pixelcnn_jax.likelihood import evaluate, evaluate_marginal
 from pixelcnn_jax.params import to_params
+from pixelcnn_jax.runs import Run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,7 +158,8 @@ def train_and_test(settings: Settings, recipe: str, minutes: float) -> dict[str,
     each = seconds_in(folder, run)
     updates = 4 if settings.quick else round(60 * minutes / each)
     run, train = fitted(run, train, updates)
-    trained, history = pj.fit(run, train, validation, workdir=folder)
+    _, history = pj.fit(run, train, validation, workdir=folder)
+    trained, best = pj.load(folder), Run(folder).checkpoints.choose("best")
     found = evaluate(trained, test.images, test.labels)
     write_samples(settings, recipe, minutes, trained)
     result = {
@@ -172,6 +175,7 @@ def train_and_test(settings: Settings, recipe: str, minutes: float) -> dict[str,
         "epochs": run.training.epochs,
         "images": len(train),
         "minutes": history[-1].step * each / 60,
+        "best_minutes": best * each / 60,
         "test_images": len(test),
         "nats_per_image": found.nats_per_image,
         "bits_per_dim": found.bits_per_dim,
@@ -219,6 +223,7 @@ def file_of(settings: Settings, recipe: str, minutes: float) -> Path:
 COLUMNS = (
     "recipe",
     "minutes",
+    "best after",
     "parameters",
     "updates (epochs)",
     "test images",
@@ -235,6 +240,7 @@ def cells(found: dict[str, Any]) -> list[str]:
     return [
         f"{found['recipe']} ({found['config']['model']['dtype']})",
         f"{found['minutes']:.1f}",
+        f"{found['best_minutes']:.1f}",
         f"{found['parameters']:,}",
         f"{found['updates']:,} ({found['epochs']})",
         f"{found['test_images']:,}",
@@ -252,7 +258,7 @@ def draw(found: list[dict[str, Any]]) -> Figure:
     for one in found:
         label = f"{one['recipe']}, {one['minutes']:.0f} min"
         (line,) = axes.plot(*zip(*one["curve"], strict=True), label=label, lw=1)
-        axes.plot(one["minutes"], one["bits_per_dim"], "o", color=line.get_color())
+        axes.plot(one["best_minutes"], one["bits_per_dim"], "o", color=line.get_color())
     axes.set_xscale("log")
     axes.set_xlabel("minutes of updates")
     axes.set_ylabel("bits/dim: validation over time (line), test (dot)")
@@ -271,7 +277,8 @@ def write_study(settings: Settings) -> None:
         **max(found, key=lambda one: one["date"]),
         "title": f"Quality: {settings.study}",
         "note": "Minutes of updates, the processor time of all cores on a CPU; each row"
-        " with a schedule of its own. Given the class if the network knows classes.",
+        " with a schedule of its own, and judged where its validation images were best"
+        " coded. Given the class if the network knows classes.",
         "columns": COLUMNS,
         "rows": [cells(one) for one in found],
     }

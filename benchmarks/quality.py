@@ -128,15 +128,17 @@ def update_seconds(run: pj.Config) -> float:
 
 
 def fitted(run: pj.Config, train: ImageSet, updates: int) -> tuple[pj.Config, ImageSet]:
-    """Whole epochs in at most so many updates; or one, of as many images as they take.
+    """So many updates, as epochs of as many images as make them whole.
 
     The warm-up is a tenth of the updates at most.
     """
     size = run.training.batch_size
-    epochs = max(1, updates // math.ceil(len(train) / size))
-    if epochs == 1:
+    updates = max(1, updates)
+    epochs = math.ceil(updates / math.ceil(len(train) / size))
+    few = updates // epochs * size
+    if few < len(train):
         order = np.random.default_rng(0).permutation(len(train))
-        train = train.choose(np.sort(order[: max(1, updates) * size]))
+        train = train.choose(np.sort(order[:few]))
     made = epochs * math.ceil(len(train) / size)
     warmup = min(run.training.warmup_steps, made // 10)
     training = dataclasses.replace(run.training, epochs=epochs, warmup_steps=warmup)
@@ -225,7 +227,7 @@ COLUMNS = (
     "minutes",
     "best after",
     "parameters",
-    "updates (epochs)",
+    "updates (epochs of images)",
     "test images",
     "nats/image",
     "test bits/dim",
@@ -242,7 +244,7 @@ def cells(found: dict[str, Any]) -> list[str]:
         f"{found['minutes']:.1f}",
         f"{found['best_minutes']:.1f}",
         f"{found['parameters']:,}",
-        f"{found['updates']:,} ({found['epochs']})",
+        f"{found['updates']:,} ({found['epochs']} of {found['images']:,})",
         f"{found['test_images']:,}",
         digits(found["nats_per_image"]),
         f"{found['bits_per_dim']:.4f} +- {found['standard_error']:.4f}",
@@ -277,7 +279,8 @@ def write_study(settings: Settings) -> None:
         **max(found, key=lambda one: one["date"]),
         "title": f"Quality: {settings.study}",
         "note": "Minutes of updates, the processor time of all cores on a CPU; each row"
-        " with a schedule of its own, and judged where its validation images were best"
+        " with a schedule of its own, of whole epochs (of fewer images if they would not"
+        " end in time), and judged where its validation images were best"
         " coded. Given the class if the network knows classes.",
         "columns": COLUMNS,
         "rows": [cells(one) for one in found],

@@ -280,7 +280,8 @@ def write_study(settings: Settings) -> None:
         "title": f"Quality: {settings.study}",
         "note": "Minutes of updates, the processor time of all cores on a CPU; each row"
         " with a schedule of its own, of whole epochs (of fewer images if one would not"
-        " end in time), and judged where its validation images were best coded. Given the class if the network knows classes.",
+        " end in time), and judged where its validation images were best coded."
+        " Given the class if the network knows classes.",
         "columns": COLUMNS,
         "rows": [cells(one) for one in found],
     }

@@ -31,6 +31,7 @@ import report
 import tyro
 import worker
 from matplotlib.figure import Figure
+from matplotlib.ticker import ScalarFormatter
 from recipes import STUDIES
 from report import digits
 
@@ -262,6 +263,9 @@ def draw(found: list[dict[str, Any]]) -> Figure:
         (line,) = axes.plot(*zip(*one["curve"], strict=True), label=label, lw=1)
         axes.plot(one["best_minutes"], one["bits_per_dim"], "o", color=line.get_color())
     axes.set_xscale("log")
+    # Minutes, not powers of ten.
+    axes.xaxis.set_major_formatter(ScalarFormatter())
+    axes.xaxis.set_minor_formatter(ScalarFormatter())
     axes.set_xlabel("minutes of updates")
     axes.set_ylabel("bits/dim: validation over time (line), test (dot)")
     axes.grid(alpha=0.3)

@@ -216,3 +216,11 @@ def test_a_training_killed_at_any_time_ends_as_one_that_was_not(tmp_path: Path):
     found = json.loads(figures.read_text())
     assert found["faults"] == [] and "0 faults" in printed
     assert sum(found["kills"].values()) == 3 and found["loads"] > 0
+
+
+@pytest.mark.slow
+def test_skips_are_tried(tmp_path: Path):
+    run("benchmarks", "skips.py", "--quick", "--output", str(tmp_path))
+    without, with_skips = json.loads((tmp_path / "skips.json").read_text())["rows"]
+    assert (without[1], with_skips[1]) == ("without", "with")
+    assert int(without[2].replace(",", "")) < int(with_skips[2].replace(",", ""))

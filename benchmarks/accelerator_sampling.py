@@ -1,5 +1,6 @@
 """The parts of the accelerator's benchmark that draw images, and the limits."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -100,25 +101,34 @@ def sampling(settings: Settings, bounds: Bounds) -> Part:
     )
 
 
+def _side_by_side(
+    settings: Settings,
+    bounds: Bounds,
+    counts: tuple[int, ...],
+    ways: tuple[Any, Any],
+    make: Callable[[Any, int], Contestant],
+) -> list[list[str]]:
+    """Rows for numbers of images: the seconds of two ways, and their ratio."""
+    rows = []
+    for count in (2,) if settings.quick else counts:
+        one, other = (
+            seconds_of(settings, bounds, partial(make, way, count)) for way in ways
+        )
+        if one is not None and other is not None:
+            ratio = f"{one / other:.2f}"
+            rows.append([f"{count:,}", digits(one), digits(other), ratio])
+    return rows
+
+
 def threshold(settings: Settings, bounds: Bounds) -> Part:
     """Up to how many images is a wavefront faster?"""
-    rows = []
-    for count in (2,) if settings.quick else (1, 2, 4, 8, 16, 32, 64, 128):
-        cached, wavefront = (
-            seconds_of(
-                settings,
-                bounds,
-                partial(
-                    worker.in_this_process,
-                    method,
-                    work(settings, "book", "sampling", count, method=method),
-                ),
-            )
-            for method in ("cached", "wavefront")
-        )
-        if cached is not None and wavefront is not None:
-            ratio = f"{cached / wavefront:.2f}"
-            rows.append([f"{count}", digits(cached), digits(wavefront), ratio])
+
+    def make(method: str, count: int) -> Contestant:
+        one = work(settings, "book", "sampling", count, method=method)
+        return worker.in_this_process(method, one)
+
+    counts = (1, 2, 4, 8, 16, 32, 64, 128)
+    rows = _side_by_side(settings, bounds, counts, ("cached", "wavefront"), make)
     return Part(
         "threshold",
         "The book's network. `auto` should take the wavefront where the last column is"
@@ -130,7 +140,6 @@ def threshold(settings: Settings, bounds: Bounds) -> Part:
 
 def phases(settings: Settings, bounds: Bounds) -> Part:
     """Conditionals of the coarser grids against a program for each place of a cell."""
-    rows = []
     side = 4 if settings.quick else 32
     filters, num_resnets = (8, 1) if settings.quick else (64, 2)
     config = pj.PixelCNNPPConfig(
@@ -141,14 +150,8 @@ def phases(settings: Settings, bounds: Bounds) -> Part:
         num_resnets=num_resnets,
     )
     model = pj.build_model(config).folded()
-    for count in (2,) if settings.quick else (1, 64, 1000):
-        conditional, static = (
-            seconds_of(settings, bounds, partial(_drawer, model, static, count))
-            for static in (False, True)
-        )
-        if conditional is not None and static is not None:
-            ratio = f"{conditional / static:.2f}"
-            rows.append([f"{count:,}", digits(conditional), digits(static), ratio])
+    make = partial(_drawer, model)
+    rows = _side_by_side(settings, bounds, (1, 64, 1000), (False, True), make)
     return Part(
         "phases",
         f"PixelCNN++ with {config.filters} filters, {config.num_resnets} resnets, 2"

@@ -15,7 +15,7 @@ from pixelcnn_jax.errors import UserError
 from pixelcnn_jax.files import write_bytes
 from pixelcnn_jax.jobs import Graph, Job, run
 from pixelcnn_jax.layers import Conditions
-from pixelcnn_jax.models.base import PixelModel, require_model
+from pixelcnn_jax.models.base import PixelModel, require_model, size_for
 from pixelcnn_jax.sampler_file import Header, SamplerFile
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -52,9 +52,7 @@ def export_sampler(
     require_model(model)
     place, config = require_path("path", path), model.config
     require_count("num_images", num_images)
-    if size is None:
-        size = config.height, config.width
-    require_size(size)
+    size = size_for(model, size)
     require_method(method)
     choose_method(model, method, num_images)  # a wavefront may be impossible
     map_size = size if map_size is None else map_size

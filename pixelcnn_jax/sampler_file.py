@@ -117,9 +117,10 @@ class SamplerFile(NamedTuple):
         known = {name: fields[name] for name in Header._fields if name in fields}
         header = Header(**known)
         header = header._replace(condition_map=tuple(header.condition_map))
-        environment, map_sizes = header.environment, header.condition_map
-        sizes = (x for x in header if x not in (environment, map_sizes))
-        if len(map_sizes) != 3 or not all(map(_is_size, (*sizes, *map_sizes))):
+        map_sizes = header.condition_map
+        numbers = header._asdict().keys() - {"environment", "condition_map"}
+        sizes = (*map_sizes, *(getattr(header, name) for name in numbers))
+        if len(map_sizes) != 3 or not all(map(_is_size, sizes)):
             raise ValueError("a header with sizes that are none")
         program = body[place : place + fields["program"]]
         place += len(program)

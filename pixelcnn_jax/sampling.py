@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pixelcnn_jax.arguments import Scalar, require_count, require_size
+from pixelcnn_jax.arguments import Scalar, require_count
 from pixelcnn_jax.drawing import METHODS, WAVEFRONT_IMAGES, Given, Method, Way
 from pixelcnn_jax.jobs import Drawer
 from pixelcnn_jax.layers import Conditions
-from pixelcnn_jax.models.base import PixelModel
+from pixelcnn_jax.models.base import PixelModel, size_for
 
 __all__ = ["METHODS", "WAVEFRONT_IMAGES", "Method", "Sampler", "sample"]
 
@@ -182,9 +182,7 @@ class Sampler:
         """Draw images; see `sample` for arguments, result and errors."""
         require_count("num_images", num_images)
         model = self._drawer.model
-        if size is None:
-            size = model.config.height, model.config.width
-        require_size(size)
+        size = size_for(model, size)
         conditions = Conditions(labels, condition, condition_map)
         model.check_conditions(conditions, (num_images, *size))
         drawn = self._drawer(

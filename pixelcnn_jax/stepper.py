@@ -12,10 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from pixelcnn_jax.arguments import require_count, require_range, require_size
+from pixelcnn_jax.arguments import require_count, require_range
 from pixelcnn_jax.errors import require
 from pixelcnn_jax.layers import Conditions, Front, Row, Spec
-from pixelcnn_jax.models.base import ModelCaches, PixelModel, require_model
+from pixelcnn_jax.models.base import ModelCaches, PixelModel, require_model, size_for
 
 Array = jax.Array | np.ndarray
 
@@ -70,9 +70,7 @@ class Stepper:
     ):
         require_model(model)
         require_count("batch_size", batch_size)
-        if size is None:
-            size = model.config.height, model.config.width
-        require_size(size)
+        size = size_for(model, size)
         self._model = model
         self._conditions = Conditions(labels, condition, condition_map)
         model.check_conditions(self._conditions, (batch_size, *size))

@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from pixelcnn_jax import hosts
-from pixelcnn_jax.arguments import Scalar, is_integer, require_count, require_size
+from pixelcnn_jax.arguments import Scalar, is_integer, require_count
 from pixelcnn_jax.drawing import Given, Method, Way
 from pixelcnn_jax.errors import require
 from pixelcnn_jax.jobs import Drawer
 from pixelcnn_jax.layers import Conditions
-from pixelcnn_jax.models.base import PixelModel, require_model
+from pixelcnn_jax.models.base import PixelModel, require_model, size_for
 
 Array = jax.Array | np.ndarray
 
@@ -64,9 +64,7 @@ def stream(
         f"start must be an integer of at least 0 and below num_images, {num_images},"
         f" got {start!r}; 0 draws all",
     )
-    size = (model.config.height, model.config.width) if size is None else size
-    require_size(size)
-    height, width = size
+    height, width = size_for(model, size)
     conditions = Conditions(labels, condition, condition_map)
     model.check_conditions(conditions, (num_images, height, width))
     strength = model.guidance_of(guidance, conditions, num_images)

@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from pixelcnn_jax.arguments import require_count, require_size
+from pixelcnn_jax.arguments import require_count
 from pixelcnn_jax.completion import known_rows
 from pixelcnn_jax.drawing import Method, Way, order_of, require_method
 from pixelcnn_jax.errors import require
 from pixelcnn_jax.jobs import Drawer
-from pixelcnn_jax.models.base import PixelModel, require_model
+from pixelcnn_jax.models.base import PixelModel, require_model, size_for
 
 KNOWN = -1
 """The step of a pixel that is not drawn."""
@@ -53,9 +53,7 @@ def visit_steps(
             f" {list(known.shape)}",
         )
         size = known.shape[-2:]
-    if size is None:
-        size = model.config.height, model.config.width
-    require_size(size)
+    size = size_for(model, size)
     first_row = 0 if known is None else known_rows(known.reshape(-1, *size))
     chosen = Drawer(model).method(num_images, method, batch_size)
     steps = np.asarray(

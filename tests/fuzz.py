@@ -10,10 +10,8 @@ finds should become one of theirs.
 
 import argparse
 import gzip
-import hashlib
 import json
 import tempfile
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,48 +20,26 @@ import atheris  # pyright: ignore[reportMissingImports]
 with atheris.instrument_imports(
     include=["pixelcnn_jax", "numpy.lib", "zipfile", "PIL"]
 ):
-    import pixelcnn_jax as pj
-    from pixelcnn_jax.commands import image_files
     from pixelcnn_jax.container import Container
-    from pixelcnn_jax.data import array_files, decoding, idx
-    from pixelcnn_jax.runs import manifests, tables
+    from pixelcnn_jax.data import decoding, idx
+    from pixelcnn_jax.runs import manifests
     from pixelcnn_jax.sampler_file import SamplerFile
-
-from tests import test_hostile as hostile
-
-
-def survives(read: Callable[[], object]) -> None:
-    """Success, or one line; the fuzzer itself watches memory and time."""
-    try:
-        read()
-    except pj.UserError as error:
-        if not str(error).isprintable():
-            raise
+    from tests import test_hostile as hostile
+    from tests.test_hostile import survives
 
 
 def container(data: bytes, place: Path) -> None:
     survives(lambda: Container.from_bytes(data))
-    signed = hostile.PACKED[:4] + zlib.crc32(data).to_bytes(4, "little") + data
-    survives(lambda: Container.from_bytes(signed))
+    survives(lambda: Container.from_bytes(hostile.signed_container(data)))
 
 
 def sampler(data: bytes, place: Path) -> None:
-    signed = hostile.SAMPLER[:4] + hashlib.sha256(data).digest() + data
-    survives(lambda: SamplerFile.from_bytes(signed))
+    survives(lambda: SamplerFile.from_bytes(hostile.signed_sampler(data)))
 
 
 def idx_file(data: bytes, place: Path) -> None:
     for content in (data, gzip.compress(data, 1)):
         survives(lambda content=content: idx.decode(content, Path("x"), 3))
-
-
-def arrays(data: bytes, place: Path) -> None:
-    for suffix in (".npy", ".npz"):
-        path = place / f"x{suffix}"
-        path.write_bytes(data)
-        survives(lambda path=path: image_files.read_images("input", str(path)))
-        survives(lambda path=path: image_files.read_mask("known", str(path)))
-        survives(lambda path=path: array_files.open_arrays(path)[0]())
 
 
 def picture(data: bytes, place: Path) -> None:
@@ -81,20 +57,14 @@ def manifest(data: bytes, place: Path) -> None:
     survives(lambda: manifests.damage(place))
 
 
-def table(data: bytes, place: Path) -> None:
-    (place / "metrics.csv").write_bytes(data)
-    survives(lambda: tables.read_metrics(place))
-    survives(lambda: tables.keep(place, 5))
-
-
 READERS: dict[str, tuple[Callable[[bytes, Path], None], list[bytes]]] = {
     "container": (container, [hostile.PACKED, hostile.PACKED[8:]]),
     "sampler": (sampler, [hostile.SAMPLER[36:]]),
     "idx": (idx_file, [hostile.IDX, gzip.compress(hostile.IDX)]),
-    "arrays": (arrays, hostile.ARRAYS),
+    "arrays": (hostile.read_arrays, hostile.ARRAYS),
     "picture": (picture, [content for content, _ in hostile.PICTURES]),
     "manifest": (manifest, [json.dumps(hostile.MANIFEST).encode()]),
-    "table": (table, [hostile.TABLE]),
+    "table": (hostile.read_table, [hostile.TABLE]),
 }
 """By name, what reads, and contents to begin with."""
 

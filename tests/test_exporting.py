@@ -1,7 +1,5 @@
 """An exported sampler draws the same images elsewhere, or says why it can't."""
 
-import hashlib
-import json
 import os
 import subprocess
 import sys
@@ -18,6 +16,7 @@ from pixelcnn_jax.sampler_file import Header, SamplerFile
 from tests.conftest import some_conditions, tiny_model
 from tests.family import member
 from tests.test_command_lines import refused
+from tests.test_hostile import with_header
 from tests.test_uses import run_of
 
 ROOT = Path(__file__).parents[1]
@@ -142,16 +141,15 @@ def test_foreign_files_are_refused(small: SamplerFile, tmp_path: Path):
 @pytest.mark.parametrize("name", [")f4,", "f4,f4", "O", "V8", "<f4 ", "x" * 9, 4, None])
 def test_weights_have_the_types_of_numbers(small: SamplerFile, name):
     """NumPy evaluates a text with a comma that is to be a type."""
-    body = small.to_bytes()[36:]
-    size = int.from_bytes(body[:4], "little")
-    fields = json.loads(body[4 : 4 + size])
-    fields["weights"][0][0] = name
-    text = json.dumps(fields).encode()
-    body = len(text).to_bytes(4, "little") + text + body[4 + size :]
+
+    def change(fields: dict) -> None:
+        fields["weights"][0][0] = name
+
+    file = with_header(small.to_bytes(), change)
     with pytest.raises(
         pj.UserError, match="what export_sampler writes, got ValueError"
     ):
-        SamplerFile.from_bytes(b"PXS1" + hashlib.sha256(body).digest() + body)
+        SamplerFile.from_bytes(file)
 
 
 @pytest.mark.parametrize(

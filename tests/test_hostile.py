@@ -182,9 +182,13 @@ PICTURES = [
 @cases(0.15)
 @given(st.sampled_from(ARRAYS), edits)
 def test_arrays_of_any_bytes(place: Path, content: bytes, changes):
+    read_arrays(edited(content, changes), place)
+
+
+def read_arrays(content: bytes, place: Path) -> None:
     for suffix in (".npy", ".npz"):
         path = place / f"array{suffix}"
-        path.write_bytes(edited(content, changes))
+        path.write_bytes(content)
         survives(lambda path=path: image_files.read_images("input", str(path)))
         survives(lambda path=path: image_files.read_mask("known", str(path)))
         survives(lambda path=path: array_files.open_arrays(path)[0]())
@@ -332,7 +336,11 @@ TABLE = (
 @cases(0.05)
 @given(edits)
 def test_tables_of_any_bytes(place: Path, changes):
-    (place / "metrics.csv").write_bytes(edited(TABLE, changes))
+    read_table(edited(TABLE, changes), place)
+
+
+def read_table(content: bytes, place: Path) -> None:
+    (place / "metrics.csv").write_bytes(content)
     survives(lambda: tables.read_metrics(place))
     survives(lambda: tables.keep(place, 5))
 
@@ -347,13 +355,30 @@ SAMPLER = SamplerFile(
 ).to_bytes()
 
 
+def signed_container(body: bytes) -> bytes:
+    return PACKED[:4] + zlib.crc32(body).to_bytes(4, "little") + body
+
+
+def signed_sampler(body: bytes) -> bytes:
+    return SAMPLER[:4] + hashlib.sha256(body).digest() + body
+
+
+def with_header(sampler: bytes, change: Callable[[dict], None]) -> bytes:
+    """The file with other fields in its header, and the sum of that."""
+    body = sampler[36:]
+    size = int.from_bytes(body[:4], "little")
+    fields = json.loads(body[4 : 4 + size])
+    change(fields)
+    text = json.dumps(fields).encode()
+    return signed_sampler(len(text).to_bytes(4, "little") + text + body[4 + size :])
+
+
 @cases(0.05)
 @given(edits, st.booleans())
 def test_compressed_images_of_any_bytes(changes, signed: bool):
     content = edited(PACKED, changes)
     if signed:
-        body = edited(PACKED[8:], changes)
-        content = PACKED[:4] + zlib.crc32(body).to_bytes(4, "little") + body
+        content = signed_container(edited(PACKED[8:], changes))
     survives(lambda: Container.from_bytes(content))
 
 
@@ -362,8 +387,7 @@ def test_compressed_images_of_any_bytes(changes, signed: bool):
 def test_samplers_of_any_bytes(changes, signed: bool):
     content = edited(SAMPLER, changes)
     if signed:
-        body = edited(SAMPLER[36:], changes)
-        content = SAMPLER[:4] + hashlib.sha256(body).digest() + body
+        content = signed_sampler(edited(SAMPLER[36:], changes))
     survives(lambda: SamplerFile.from_bytes(content))
 
 
@@ -371,13 +395,14 @@ def test_samplers_of_any_bytes(changes, signed: bool):
 @given(st.data())
 def test_samplers_of_any_values(data):
     """The header of a file whose sum is right, as anybody can write it."""
-    size = int.from_bytes(SAMPLER[36:40], "little")
-    fields = json.loads(SAMPLER[40 : 40 + size])
-    holder, key = data.draw(st.sampled_from(parts(fields)))
-    holder[key] = data.draw(json_values | st.sampled_from([")f4,", "O", "f4,f4", -1]))
-    text = json.dumps(fields).encode()
-    body = len(text).to_bytes(4, "little") + text + SAMPLER[40 + size :]
-    content = SAMPLER[:4] + hashlib.sha256(body).digest() + body
+
+    def change(fields: dict) -> None:
+        holder, key = data.draw(st.sampled_from(parts(fields)))
+        holder[key] = data.draw(
+            json_values | st.sampled_from([")f4,", "O", "f4,f4", -1])
+        )
+
+    content = with_header(SAMPLER, change)
     survives(lambda: SamplerFile.from_bytes(content))
 
 

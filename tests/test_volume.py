@@ -74,7 +74,7 @@ def test_a_stream_is_the_sample_from_any_image_on(whole: np.ndarray):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (dict(start=8), "start must be .* at least 0 and below num_images, 8, got 8"),
+        (dict(start=8), "an integer of at least 0 and below num_images, 8, got 8"),
         (dict(start=-1), "got -1"),
         (dict(batch_size=0), "batch_size must be an integer of at least 1"),
         (dict(labels=np.zeros(2, int)), "labels"),

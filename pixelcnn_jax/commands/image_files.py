@@ -95,7 +95,7 @@ def read_mask(field: str, path: str) -> np.ndarray:
     if not path.endswith((".npy", ".npz")):
         try:
             pixels = decoding.read_pixels(Path(path))
-        except (UserError, OSError, ValueError) as error:
+        except UserError as error:
             raise UserError(
                 f"{field} must be a picture, .npy or .npz, got {path} ({error})"
             ) from error

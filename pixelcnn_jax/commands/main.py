@@ -7,7 +7,7 @@ import traceback
 
 import jax
 
-from pixelcnn_jax import config, hosts, output
+from pixelcnn_jax import config, hosts
 from pixelcnn_jax.commands import (
     compress,
     demo,
@@ -22,7 +22,7 @@ from pixelcnn_jax.commands.faults import line_of
 from pixelcnn_jax.commands.flags import DISTRIBUTED, Command, name_flags
 from pixelcnn_jax.commands.program_cache import watched_cache
 from pixelcnn_jax.machine import configure_jax
-from pixelcnn_jax.output import discard, say
+from pixelcnn_jax.output import discard, open_closed, say
 
 PROGRAM = "pixelcnn-jax"
 
@@ -109,7 +109,7 @@ def run_command(command: Command, args: list[str], program: str) -> None:
     one line (`line_of`), 128 plus the signal's number if it was stopped: 130 by Ctrl-C,
     143 by SIGTERM, 141 if nobody reads its output.
     """
-    output.open_closed()
+    open_closed()
     configure_jax()
     try:
         if command.spreads:

@@ -17,6 +17,7 @@ from pixelcnn_jax.arguments import (
     require_condition_map,
     require_labels,
     require_range,
+    require_size,
 )
 from pixelcnn_jax.config import ModelConfig
 from pixelcnn_jax.distributions import Distribution, build_distribution
@@ -432,3 +433,15 @@ def require_model(model: object) -> None:
         f"the model must be one of this package, got {type(model).__name__}; pass what"
         " load or build_model returned",
     )
+
+
+def size_for(model: PixelModel, size: tuple[int, int] | None) -> tuple[int, int]:
+    """Height and width of images that a caller asks for; None: as in training.
+
+    Raises:
+        UserError: it is none.
+    """
+    if size is None:
+        size = model.config.height, model.config.width
+    require_size(size)
+    return size

@@ -30,10 +30,8 @@ import numpy as np
 import report
 import tyro
 import worker
-from matplotlib.figure import Figure
-from matplotlib.ticker import ScalarFormatter
+from quality_table import write_study
 from recipes import STUDIES
-from report import digits
 
 import pixelcnn_jax as pj
 from pixelcnn_jax import config, data, pictures
@@ -221,76 +219,7 @@ def file_of(settings: Settings, recipe: str, minutes: float) -> Path:
     return folder / f"{settings.run_name(recipe, minutes)}.json"
 
 
-# --- all of a study
-
-COLUMNS = (
-    "recipe",
-    "minutes",
-    "best after",
-    "parameters",
-    "updates (epochs of images)",
-    "test images",
-    "nats/image",
-    "test bits/dim",
-    "class not known",
-    "date, commit",
-)
-
-
-def cells(found: dict[str, Any]) -> list[str]:
-    """A row of the table."""
-    marginal = found.get("marginal_bits_per_dim")
-    return [
-        f"{found['recipe']} ({found['config']['model']['dtype']})",
-        f"{found['minutes']:.1f}",
-        f"{found['best_minutes']:.1f}",
-        f"{found['parameters']:,}",
-        f"{found['updates']:,} ({found['epochs']} of {found['images']:,})",
-        f"{found['test_images']:,}",
-        digits(found["nats_per_image"]),
-        f"{found['bits_per_dim']:.4f} +- {found['standard_error']:.4f}",
-        "" if marginal is None else f"{marginal:.4f}",
-        f"{found['date'][:10]}, {found['commit']}",
-    ]
-
-
-def draw(found: list[dict[str, Any]]) -> Figure:
-    """Validation bits per dimension over the minutes; the test set's as dots."""
-    figure = Figure(figsize=(8, 5), layout="constrained")
-    axes = figure.subplots()
-    for one in found:
-        label = f"{one['recipe']}, {one['minutes']:.0f} min"
-        (line,) = axes.plot(*zip(*one["curve"], strict=True), label=label, lw=1)
-        axes.plot(one["best_minutes"], one["bits_per_dim"], "o", color=line.get_color())
-    axes.set_xscale("log")
-    # Minutes, not powers of ten.
-    axes.xaxis.set_major_formatter(ScalarFormatter())
-    axes.xaxis.set_minor_formatter(ScalarFormatter())
-    axes.set_xlabel("minutes of updates")
-    axes.set_ylabel("bits/dim: validation over time (line), test (dot)")
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
-    return figure
-
-
-def write_study(settings: Settings) -> None:
-    """The table and the plot of all that is finished."""
-    files = sorted((settings.output / "quality").glob(f"{settings.study}-*.json"))
-    found = [json.loads(file.read_text()) for file in files]
-    order = list(STUDIES[settings.study])
-    found.sort(key=lambda one: (one["asked_minutes"], order.index(one["recipe"])))
-    results = {
-        **max(found, key=lambda one: one["date"]),
-        "title": f"Quality: {settings.study}",
-        "note": "Minutes of updates, the processor time of all cores on a CPU; each row"
-        " with a schedule of its own, of whole epochs (of fewer images if one would not"
-        " end in time), and judged where its validation images were best coded."
-        " Given the class if the network knows classes.",
-        "columns": COLUMNS,
-        "rows": [cells(one) for one in found],
-    }
-    name = f"quality_{settings.study.replace('-', '_')}"
-    report.write(settings.output, name, results, draw(found))
+# --- all of them
 
 
 def main(settings: Settings) -> None:
@@ -301,7 +230,7 @@ def main(settings: Settings) -> None:
         if not file.exists():
             result = train_and_test(settings, recipe, minutes)
             file.write_text(json.dumps(result, indent=2) + "\n")
-    write_study(settings)
+    write_study(settings.study, settings.output)
 
 
 if __name__ == "__main__":

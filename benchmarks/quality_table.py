@@ -11,7 +11,7 @@ from typing import Any
 
 import report
 from matplotlib.figure import Figure
-from matplotlib.ticker import ScalarFormatter
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from recipes import STUDIES
 from report import digits
 
@@ -55,9 +55,12 @@ def draw(found: list[dict[str, Any]]) -> Figure:
         (line,) = axes.plot(*zip(*one["curve"], strict=True), label=label, lw=1)
         axes.plot(one["best_minutes"], one["bits_per_dim"], "o", color=line.get_color())
     axes.set_xscale("log")
-    # Minutes, not powers of ten.
-    axes.xaxis.set_major_formatter(ScalarFormatter())
-    axes.xaxis.set_minor_formatter(ScalarFormatter())
+    # Minutes, not powers of ten; and not the first seconds, where all come down.
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    best = [one["bits_per_dim"] for one in found]
+    axes.set_ylim(0.97 * min(best), 1.25 * max(best))
     axes.set_xlabel("minutes of updates")
     axes.set_ylabel("bits/dim: validation over time (line), test (dot)")
     axes.grid(alpha=0.3)

@@ -9,6 +9,7 @@ class.
 """
 
 import dataclasses
+import itertools
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -77,25 +78,41 @@ def judge(classifier: Classifier, run: str, what: str, images: ImageSet) -> Judg
     )
 
 
-def judge_run(settings: Settings, name: str) -> list[Judged]:
-    """Real test images, then samples."""
-    run = Run.named(name)
-    config, model = run.config(), run.load()
-    source = dataclasses.replace(config.data, validation_images=0)
-    if source.source != "digits":
-        source = dataclasses.replace(source, data_dir=settings.data_dir)
-    splits = data.load(source, config.model)
-    train = chosen(splits.train, settings.train_images)
+def judge_runs(settings: Settings) -> list[tuple[Judged, Judged]]:
+    """Of each run: real test images, judged once for all runs on the same; samples."""
+    learnt: dict[Any, tuple[Classifier, Judged]] = {}
+    found = []
+    for name in settings.runs:
+        run = Run.named(name)
+        config, model = run.config(), run.load()
+        source = dataclasses.replace(config.data, validation_images=0)
+        if source.source != "digits":
+            source = dataclasses.replace(source, data_dir=settings.data_dir)
+        m = config.model
+        same_images = source, m.height, m.width, m.channels, m.levels
+        if same_images not in learnt:
+            splits = data.load(source, m)
+            classifier = learn(chosen(splits.train, settings.train_images))
+            test = chosen(splits.test, settings.num_images)
+            learnt[same_images] = classifier, judge(classifier, name, "test", test)
+        classifier, real = learnt[same_images]
+        drawn = judge(classifier, name, "samples", samples_of(settings, model))
+        found.append((real, drawn))
+    return found
+
+
+def learn(images: ImageSet) -> Classifier:
     classifier = Classifier(SVC(C=10), cv=5, ensemble=False)  # pyright: ignore
-    classifier.fit(flat(train), train.labels)
-    classes = config.model.num_classes
+    return classifier.fit(flat(images), images.labels)
+
+
+def samples_of(settings: Settings, model: pj.PixelModel) -> ImageSet:
+    """Samples, of all classes in turn if the model has classes."""
+    classes = model.config.num_classes
     labels = np.arange(settings.num_images) % classes if classes else None
     key = jax.random.key(settings.seed)
-    drawn = np.asarray(pj.sample(model, key, settings.num_images, labels=labels))
-    return [
-        judge(classifier, name, "test", chosen(splits.test, settings.num_images)),
-        judge(classifier, name, "samples", ImageSet(drawn, labels)),
-    ]
+    drawn = pj.sample(model, key, settings.num_images, labels=labels)
+    return ImageSet(np.asarray(drawn), labels)
 
 
 def chosen(images: ImageSet, count: int) -> ImageSet:
@@ -129,27 +146,16 @@ def cells(one: Judged) -> list[str]:
     ]
 
 
-def rows(found: list[Judged]) -> list[list[str]]:
-    """Of the table: runs on the same images share the row of those."""
-    shown: dict[tuple[Any, ...], list[str]] = {}
-    for one in found:
-        who = () if one.what == "test" else (one.run,)
-        figures = one.what, one.count, one.confidence, one.sure, one.right
-        shown.setdefault((*who, *figures), cells(one))
-    return list(shown.values())
-
-
-def draw(found: list[Judged]) -> Figure:
+def draw(pairs: list[tuple[Judged, Judged]]) -> Figure:
     """The share of each class, real and drawn."""
-    runs = list(dict.fromkeys(one.run for one in found))
-    figure = Figure(figsize=(8, 2.5 * len(runs)), layout="constrained")
-    all_axes = figure.subplots(len(runs), squeeze=False)[:, 0]
-    for axes, run in zip(all_axes, runs, strict=True):
-        for place, one in enumerate(one for one in found if one.run == run):
+    figure = Figure(figsize=(8, 2.5 * len(pairs)), layout="constrained")
+    all_axes = figure.subplots(len(pairs), squeeze=False)[:, 0]
+    for axes, pair in zip(all_axes, pairs, strict=True):
+        for place, one in enumerate(pair):
             where = np.arange(len(one.shares)) + 0.4 * (place - 0.5)
             axes.bar(where, one.shares, 0.4, label=one.what)
             axes.set_xticks(range(len(one.shares)))
-        axes.set_title(run, fontsize=9)
+        axes.set_title(pair[-1].run, fontsize=9)
         axes.set_ylabel("share taken for the class")
         axes.margins(y=0.3)  # for the legend
         axes.legend(fontsize=8, ncols=2, loc="upper right")
@@ -158,17 +164,21 @@ def draw(found: list[Judged]) -> Figure:
 
 def main(settings: Settings) -> None:
     worker.configure()
-    found = [one for name in settings.runs for one in judge_run(settings, name)]
+    pairs = judge_runs(settings)
+    found: list[Judged] = []
+    for one in itertools.chain(*pairs):
+        if one not in found:  # runs on the same images share what was said of those
+            found.append(one)
     results: dict[str, Any] = {
         **report.environment(),
         "title": "Samples that a classifier recognises",
         "note": "A support vector machine on the pixels, calibrated by five-fold"
         f" cross-validation on at most {settings.train_images:,} training images.",
         "columns": COLUMNS,
-        "rows": rows(found),
+        "rows": [cells(one) for one in found],
         "measurements": [dataclasses.asdict(one) for one in found],
     }
-    report.write(settings.output, "recognise", results, draw(found))
+    report.write(settings.output, "recognise", results, draw(pairs))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,8 @@ from PIL import Image
 
 from pixelcnn_jax.errors import require
 from pixelcnn_jax.likelihood import ImageRows, evaluate
-from pixelcnn_jax.models.base import PixelModel, require_model
+from pixelcnn_jax.models.base import PixelModel
+from pixelcnn_jax.models.input_checks import require_model
 from pixelcnn_jax.posterior import evaluate_classes
 
 

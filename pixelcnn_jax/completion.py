@@ -13,7 +13,13 @@ from pixelcnn_jax.drawing import Given, Method, Way
 from pixelcnn_jax.errors import require
 from pixelcnn_jax.jobs import Drawer
 from pixelcnn_jax.layers import Conditions
-from pixelcnn_jax.models.base import PixelModel, require_model
+from pixelcnn_jax.models.base import PixelModel
+from pixelcnn_jax.models.input_checks import (
+    guidance_of,
+    require_conditions,
+    require_images,
+    require_model,
+)
 
 Array = jax.Array | np.ndarray
 
@@ -108,7 +114,7 @@ def complete(
     known = _checked_known(model, images, known)
     shown = _blank_unknown(images, known)
     # Only what is shown: unknown pixels may hold anything.
-    model.check_images(shown)
+    require_images(model, shown)
     num_images, height, width = known.shape
     require_count("the number of images", num_images)
     total = num_images * num_completions
@@ -118,12 +124,12 @@ def complete(
         " images",
     )
     conditions = Conditions(labels, condition, condition_map)
-    model.check_conditions(conditions, known.shape)
+    require_conditions(model, conditions, known.shape)
     given = Given(
         jax.tree.map(partial(_repeated, times=num_completions), conditions),
         _repeated(shown, num_completions),
         _repeated(known, num_completions),
-        model.guidance_of(guidance, conditions, total),
+        guidance_of(model, guidance, conditions, total),
     )
     drawn = Drawer(model)(
         key,
@@ -143,7 +149,7 @@ def _checked_known(model: PixelModel, images: Array, known: Array) -> Array:
     """Which pixels are known, ``[B, H, W]``."""
     shape = getattr(images, "shape", ())
     if len(shape) != 4 or 0 in shape:
-        model.check_images(images)  # says what is wrong
+        require_images(model, images)  # says what is wrong
     dtype = getattr(known, "dtype", type(known).__name__)
     found = getattr(known, "shape", ())
     is_bool = str(dtype) == "bool"

@@ -28,7 +28,12 @@ from pixelcnn_jax.container import (
 from pixelcnn_jax.errors import UserError, require
 from pixelcnn_jax.layers import Conditions
 from pixelcnn_jax.memory import require_memory
-from pixelcnn_jax.models.base import PixelModel, require_model
+from pixelcnn_jax.models.base import PixelModel
+from pixelcnn_jax.models.input_checks import (
+    require_conditions,
+    require_images,
+    require_model,
+)
 
 Array = jax.Array | np.ndarray
 
@@ -60,13 +65,13 @@ def compress(
     """
     coder = _coder()
     require_model(model)
-    model.check_images(images)
+    require_images(model, images)
     images = np.asarray(images)
-    model.check_images(images)
+    require_images(model, images)
     require(images.size > 0, "images to compress must be at least 1, got 0")
     classes = None if labels is None else np.asarray(labels, np.int32)
     given = Conditions(labels, condition, condition_map)
-    model.check_conditions(given, images.shape)
+    require_conditions(model, given, images.shape)
     require(
         labels is not None or model.config.num_classes == 0,
         "labels must be given to compress by a model with classes, got none",
@@ -143,7 +148,7 @@ def decompress_with_labels(
     if classes > 1:
         labels = decoder.decode(coder.stream.model.Uniform(classes), count)
     given = Conditions(labels, condition, condition_map)
-    model.check_conditions(given, found.shape)
+    require_conditions(model, given, found.shape)
     values_NT = np.zeros((count, math.prod(found.shape[1:])), np.int32)
 
     def decode(part: slice, step: int, probs_BV: np.ndarray) -> np.ndarray:

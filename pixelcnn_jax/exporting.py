@@ -15,7 +15,8 @@ from pixelcnn_jax.errors import UserError
 from pixelcnn_jax.files import write_bytes
 from pixelcnn_jax.jobs import Graph, Job, run
 from pixelcnn_jax.layers import Conditions
-from pixelcnn_jax.models.base import PixelModel, require_model, size_for
+from pixelcnn_jax.models.base import PixelModel
+from pixelcnn_jax.models.input_checks import require_conditions, require_model, size_for
 from pixelcnn_jax.sampler_file import Header, SamplerFile
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -58,7 +59,7 @@ def export_sampler(
     map_size = size if map_size is None else map_size
     require_size(map_size)
     example = _conditions(config, num_images, map_size)
-    model.check_conditions(example, (num_images, *size))
+    require_conditions(model, example, (num_images, *size))
     program, weights = _program(model, num_images, Way(method, *size), example)
     kind = type(model).__name__
     header = Header(

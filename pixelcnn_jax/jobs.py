@@ -30,7 +30,8 @@ from pixelcnn_jax.drawing import (
     require_method,
 )
 from pixelcnn_jax.memory import require_memory
-from pixelcnn_jax.models.base import PixelModel, require_model
+from pixelcnn_jax.models.base import PixelModel
+from pixelcnn_jax.models.input_checks import require_model
 
 
 class Drawer:

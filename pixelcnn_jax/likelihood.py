@@ -17,7 +17,12 @@ from pixelcnn_jax.devices import Placed, spread
 from pixelcnn_jax.errors import require
 from pixelcnn_jax.layers import Conditions
 from pixelcnn_jax.memory import require_memory
-from pixelcnn_jax.models.base import PixelModel, require_model
+from pixelcnn_jax.models.base import PixelModel
+from pixelcnn_jax.models.input_checks import (
+    require_conditions,
+    require_images,
+    require_model,
+)
 
 Array = jax.Array | np.ndarray
 
@@ -79,9 +84,9 @@ def of_images(
 ) -> jax.Array:
     """What a function of images says, once all is checked; errors as `log_prob`."""
     require_model(model)
-    model.check_images(images)
+    require_images(model, images)
     require(len(images) > 0, "images must be at least 1, got 0")
-    model.check_conditions(given, images.shape)
+    require_conditions(model, given, images.shape)
     _require_memory(model, images.shape[:3], "pass fewer images at a time")
     graph, params = nnx.split(model)
     arrays = jax.tree.map(jnp.asarray, (images, given))
@@ -248,7 +253,7 @@ def _of_all(
     require_model(model)
     require_count("batch_size", batch_size)
     if not hasattr(images, "shape"):
-        model.check_images(images)  # type: ignore[arg-type]  # says what is wrong
+        require_images(model, images)  # type: ignore[arg-type]  # says what is wrong
     arguments = function, model, images, given, batch_size
 
     def share(start: int, stop: int) -> np.ndarray:
@@ -271,8 +276,8 @@ def _in_batches(
     # On the host, where the values can be seen.
     if isinstance(images, Array):
         images = np.asarray(images)
-        model.check_images(images)  # once for all batches
-    model.check_conditions(given, images.shape)
+        require_images(model, images)  # once for all batches
+    require_conditions(model, given, images.shape)
     batch_size = min(batch_size, last - first)
     _require_memory(model, (batch_size, *images.shape[1:3]), "lower batch_size")
     graph, params = nnx.split(model)
@@ -284,7 +289,7 @@ def _in_batches(
         part = slice(start, min(start + batch_size, last))
         taken = images[part]
         if not isinstance(images, np.ndarray):
-            model.check_images(taken)
+            require_images(model, taken)
         # Filled up by repeating images, since padding must hold valid levels too.
         batch = jax.tree.map(
             lambda x, count=batch_size: np.resize(x, (count, *x.shape[1:])),

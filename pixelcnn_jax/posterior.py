@@ -12,7 +12,12 @@ from pixelcnn_jax.arguments import require_probabilities
 from pixelcnn_jax.errors import require
 from pixelcnn_jax.layers import Conditions
 from pixelcnn_jax.likelihood import ImageRows, evaluate, image_log_prob
-from pixelcnn_jax.models.base import PixelModel, require_model
+from pixelcnn_jax.models.base import PixelModel
+from pixelcnn_jax.models.input_checks import (
+    require_conditions,
+    require_images,
+    require_model,
+)
 
 Array = jax.Array | np.ndarray
 
@@ -51,13 +56,13 @@ def class_log_posterior(
         "a posterior of classes needs a model with classes, got one without; train one"
         " with model.num_classes",
     )
-    model.check_images(images)
+    require_images(model, images)
     if prior is None:
         prior = np.full(classes, 1 / classes, np.float32)
     require_probabilities("the prior", prior, classes)
     any_class = np.zeros(len(images), np.int32)
     given = Conditions(any_class, condition, condition_map)
-    model.check_conditions(given, images.shape)
+    require_conditions(model, given, images.shape)
     graph, params = nnx.split(model)
     log_prior = jnp.log(jnp.asarray(prior, jnp.float32))
     arrays = jax.tree.map(jnp.asarray, (images, given))

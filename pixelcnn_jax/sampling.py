@@ -10,7 +10,8 @@ from pixelcnn_jax.arguments import Scalar, require_count
 from pixelcnn_jax.drawing import METHODS, WAVEFRONT_IMAGES, Given, Method, Way
 from pixelcnn_jax.jobs import Drawer
 from pixelcnn_jax.layers import Conditions
-from pixelcnn_jax.models.base import PixelModel, size_for
+from pixelcnn_jax.models.base import PixelModel
+from pixelcnn_jax.models.input_checks import guidance_of, require_conditions, size_for
 
 __all__ = ["METHODS", "WAVEFRONT_IMAGES", "Method", "Sampler", "sample"]
 
@@ -184,7 +185,7 @@ class Sampler:
         model = self._drawer.model
         size = size_for(model, size)
         conditions = Conditions(labels, condition, condition_map)
-        model.check_conditions(conditions, (num_images, *size))
+        require_conditions(model, conditions, (num_images, *size))
         drawn = self._drawer(
             key,
             num_images,
@@ -192,7 +193,7 @@ class Sampler:
             temperature=temperature,
             given=Given(
                 jax.tree.map(jnp.asarray, conditions),
-                guidance=model.guidance_of(guidance, conditions, num_images),
+                guidance=guidance_of(model, guidance, conditions, num_images),
             ),
             batch_size=batch_size,
         )

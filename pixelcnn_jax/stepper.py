@@ -15,7 +15,8 @@ from jax import lax
 from pixelcnn_jax.arguments import require_count, require_range
 from pixelcnn_jax.errors import require
 from pixelcnn_jax.layers import Conditions, Front, Row, Spec
-from pixelcnn_jax.models.base import ModelCaches, PixelModel, require_model, size_for
+from pixelcnn_jax.models.base import ModelCaches, PixelModel
+from pixelcnn_jax.models.input_checks import require_conditions, require_model, size_for
 
 Array = jax.Array | np.ndarray
 
@@ -73,7 +74,7 @@ class Stepper:
         size = size_for(model, size)
         self._model = model
         self._conditions = Conditions(labels, condition, condition_map)
-        model.check_conditions(self._conditions, (batch_size, *size))
+        require_conditions(model, self._conditions, (batch_size, *size))
         self._batch_size = batch_size
         self.height, self.width = size
         self.channels = model.config.channels

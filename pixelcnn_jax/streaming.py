@@ -13,7 +13,13 @@ from pixelcnn_jax.drawing import Given, Method, Way
 from pixelcnn_jax.errors import require
 from pixelcnn_jax.jobs import Drawer
 from pixelcnn_jax.layers import Conditions
-from pixelcnn_jax.models.base import PixelModel, require_model, size_for
+from pixelcnn_jax.models.base import PixelModel
+from pixelcnn_jax.models.input_checks import (
+    guidance_of,
+    require_conditions,
+    require_model,
+    size_for,
+)
 
 Array = jax.Array | np.ndarray
 
@@ -66,8 +72,8 @@ def stream(
     )
     height, width = size_for(model, size)
     conditions = Conditions(labels, condition, condition_map)
-    model.check_conditions(conditions, (num_images, height, width))
-    strength = model.guidance_of(guidance, conditions, num_images)
+    require_conditions(model, conditions, (num_images, height, width))
+    strength = guidance_of(model, guidance, conditions, num_images)
     given = jax.tree.map(np.asarray, Given(conditions, guidance=strength))
     draw = partial(
         Drawer(model), key, way=Way(method, height, width), temperature=temperature

@@ -7,7 +7,8 @@ from pixelcnn_jax.completion import known_rows
 from pixelcnn_jax.drawing import Method, Way, order_of, require_method
 from pixelcnn_jax.errors import require
 from pixelcnn_jax.jobs import Drawer
-from pixelcnn_jax.models.base import PixelModel, require_model, size_for
+from pixelcnn_jax.models.base import PixelModel
+from pixelcnn_jax.models.input_checks import require_model, size_for
 
 KNOWN = -1
 """The step of a pixel that is not drawn."""

@@ -22,7 +22,7 @@ from pixelcnn_jax.commands import program_cache, sample_folder, train
 from pixelcnn_jax.commands.main import run_command
 from pixelcnn_jax.config import DataConfig
 from pixelcnn_jax.quiet import QUIET
-from pixelcnn_jax.runs import Run, checkpoints, tables
+from pixelcnn_jax.runs import Run, storage, tables
 from pixelcnn_jax.training import keeping
 from pixelcnn_jax.training.feed import Order, SentAhead
 from pixelcnn_jax.training.reports import Result
@@ -218,7 +218,7 @@ def test_a_save_that_the_disk_refuses_is_one_line_and_costs_no_other(
         except Exception as cause:
             raise RuntimeError("chained") from cause
 
-    monkeypatch.setattr(checkpoints.ocp, "save_checkpointables", fail)
+    monkeypatch.setattr(storage.ocp, "save_checkpointables", fail)
     with pytest.raises(pj.UserError, match="2 could not be saved") as refusal:
         kept.save(2, PARAMS, 1.0)
     assert reason in str(refusal.value) and "run the same command" in str(refusal.value)

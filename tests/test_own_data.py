@@ -209,7 +209,7 @@ def test_8_bit_codes_are_codes_if_that_is_said(tmp_path: Path):
 
 def test_an_archive_says_which_image_is_what(tmp_path: Path):
     labels = np.arange(40) % 7
-    for split in (np.arange(40) % 3, np.array(data.own.SPLITS)[np.arange(40) % 3]):
+    for split in (np.arange(40) % 3, np.array(data.folders.SPLITS)[np.arange(40) % 3]):
         np.savez(tmp_path / "x.npz", images=GREY, labels=labels, split=split)
         found = loaded(tmp_path / "x.npz")
         for place, part in enumerate((found.train, found.validation, found.test)):

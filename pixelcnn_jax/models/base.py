@@ -1,7 +1,6 @@
 """The contract of a model: what sampling, likelihood and training may ask of one."""
 
 import dataclasses
-from collections.abc import Sequence
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -10,18 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from pixelcnn_jax.arguments import (
-    Scalar,
-    guidance_of,
-    require_condition,
-    require_condition_map,
-    require_labels,
-    require_range,
-    require_size,
-)
 from pixelcnn_jax.config import ModelConfig
 from pixelcnn_jax.distributions import Distribution, build_distribution
-from pixelcnn_jax.errors import require
 from pixelcnn_jax.layers import (
     NO_CONDITIONS,
     NOTHING_READ,
@@ -343,75 +332,6 @@ class PixelModel(nnx.Module):
         known = [lag for lag in lags if lag is not None]
         return max(known) if len(known) == len(lags) else None
 
-    # --- checks of what users give
-
-    def check_images(self, images: Images) -> None:
-        """Raise unless ``images`` are a batch that this model can take.
-
-        Inside ``jit`` the levels are not known and not checked: those out of range give
-        finite nonsense.
-
-        Raises:
-            UserError: another type, rank, number of channels or range.
-        """
-        c = self.config
-        require(
-            hasattr(images, "dtype"),
-            f"images must be an array, got {type(images).__name__}; pass it to"
-            " np.asarray",
-        )
-        require(
-            images.ndim == 4
-            and images.shape[-1] == c.channels
-            and min(images.shape[1:3]) > 0,
-            f"images must be [B, H, W, {c.channels}] for this model, with at least 1"
-            f" pixel, got shape {list(images.shape)}",
-        )
-        require(
-            bool(jnp.issubdtype(images.dtype, jnp.integer)),
-            f"images must be integer levels, got {images.dtype}; see data.quantize",
-        )
-        require_range("levels", images, c.levels, "; see data.quantize")
-
-    def guidance_of(
-        self, guidance: Scalar, given: Conditions, count: int
-    ) -> jax.Array | None:
-        """The guidance of so many images with these conditions; see `arguments`.
-
-        Raises:
-            UserError: it is no number of at least 0, or not possible.
-        """
-        some = any(x is not None for x in given)
-        possible = some and self.config.condition_dropout > 0
-        return guidance_of(guidance, count, possible=possible)
-
-    def check_conditions(self, given: Conditions, shape: Sequence[int]) -> None:
-        """Raise unless these are conditions of images that this model can take.
-
-        A model with ``condition_dropout`` can do without all of them at once.
-
-        Inside ``jit`` their values are not checked.
-
-        Args:
-            given: what is given of the images.
-            shape: of the images, ``N, H, W, ...``.
-
-        Raises:
-            UserError: they are not what the model takes.
-        """
-        c, (count, *size) = self.config, shape[:3]
-        if c.condition_dropout > 0 and all(x is None for x in given):
-            return
-        require_labels(given.labels, count, c.num_classes)
-        require_condition(given.condition, count, c.condition_features)
-        require_condition_map(
-            given.condition_map,
-            count,
-            c.condition_channels,
-            c.condition_levels,
-            (size[0], size[1]),
-        )
-
 
 def _embedding(config: ModelConfig, rngs: nnx.Rngs | None) -> PixelEmbedding | None:
     """The vectors of the levels, if the network reads such."""
@@ -424,24 +344,3 @@ def _embedding(config: ModelConfig, rngs: nnx.Rngs | None) -> PixelEmbedding | N
         )
     channels, levels = config.channels, config.levels
     return PixelEmbedding(channels, levels, config.embedding_features, rngs=rngs)
-
-
-def require_model(model: object) -> None:
-    """Raise unless ``model`` is one of this package."""
-    require(
-        isinstance(model, PixelModel),
-        f"the model must be one of this package, got {type(model).__name__}; pass what"
-        " load or build_model returned",
-    )
-
-
-def size_for(model: PixelModel, size: tuple[int, int] | None) -> tuple[int, int]:
-    """Height and width of images that a caller asks for; None: as in training.
-
-    Raises:
-        UserError: it is none.
-    """
-    if size is None:
-        size = model.config.height, model.config.width
-    require_size(size)
-    return size

@@ -1,8 +1,9 @@
 """A run is a folder: settings, checkpoints, tables, pictures, lock."""
 
-from pixelcnn_jax.runs.checkpoints import Items, Which
+from pixelcnn_jax.runs.checkpoints import Which
 from pixelcnn_jax.runs.run import Run, load
 from pixelcnn_jax.runs.saving import model_folder, save, write_model
+from pixelcnn_jax.runs.storage import Items
 from pixelcnn_jax.runs.tables import Row
 
 __all__ = [

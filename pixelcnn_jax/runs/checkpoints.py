@@ -11,42 +11,25 @@ import contextlib
 import logging
 import math
 import os
-import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
-
-import jax
-import jax.numpy as jnp
-import numpy as np
-from orbax.checkpoint import v1
+from typing import Literal
 
 from pixelcnn_jax import hosts
-from pixelcnn_jax.devices import data_mesh, replicated
 from pixelcnn_jax.errors import UserError, require
 from pixelcnn_jax.files import write_text
-from pixelcnn_jax.models import legacy
 from pixelcnn_jax.models.base import PixelModel
-from pixelcnn_jax.params import to_params
-from pixelcnn_jax.quiet import QUIET
-from pixelcnn_jax.runs import manifests
+from pixelcnn_jax.runs import manifests, storage
 from pixelcnn_jax.runs.manifests import MANIFEST
-
-ocp: Any = v1  # Any: its annotations do not hold for trees of abstract arrays
+from pixelcnn_jax.runs.storage import Items
 
 log = logging.getLogger(__name__)
-
-Items: TypeAlias = dict[str, Any]
-"""Pytrees by name; Any, since each item has its own structure."""
 
 Which = Literal["best", "latest"]
 
 POSITION = "position.json"
 """The file of a checkpoint that says where a source of batches stood."""
-
-COMMITTED = "commit_success.txt"
-"""The file that Orbax leaves in what it has saved whole."""
 
 KEPT = 2
 """How many of the latest checkpoints are kept; the best one is kept besides."""
@@ -132,12 +115,10 @@ class Checkpoints:
         """
         folder = self._of(step)
         try:
-            # Of a failure Orbax logs each thread; the error tells of it.
-            with QUIET:
-                ocp.save_checkpointables(folder.resolve(), dict(items), overwrite=True)
+            storage.save(folder, items)
             hosts.by_first(lambda: _declare(folder, bits_per_dim, settings, position))
         except Exception as error:
-            number = _system_error(error)
+            number = storage.error_number(error)
             if number is None:
                 raise
             if hosts.is_first():
@@ -181,7 +162,7 @@ class Checkpoints:
         """Delete what saves that were interrupted have left."""
         for step in set(self._all_steps()) - set(self.steps()):
             shutil.rmtree(self._of(step))
-        for path in self.folder.glob("*.orbax-checkpoint-tmp*"):
+        for path in self.folder.glob(storage.UNFINISHED):
             if path.is_dir():
                 shutil.rmtree(path)
 
@@ -224,52 +205,8 @@ class Checkpoints:
             " purpose, delete its line of sha256",
         )
         if manifest is not None and manifest.format == 1:
-            return self._restore_old(step, items, model)
-        return self._read(step, items)
-
-    def _restore_old(
-        self, step: int, items: Mapping[str, object], model: PixelModel
-    ) -> Items:
-        """Parameters, Adam's moments and the EMA weights are all stored alike."""
-        new_names, old = to_params(model)[1].keys(), legacy.old_shapes(model)
-
-        def is_new(tree: object) -> bool:
-            return isinstance(tree, dict) and tree.keys() == new_names
-
-        def is_old(tree: object) -> bool:
-            return isinstance(tree, dict) and tree.keys() == old.keys()
-
-        abstract = jax.tree.map(
-            lambda x: old if is_new(x) else x, dict(items), is_leaf=is_new
-        )
-        return jax.tree.map(
-            lambda x: legacy.convert(model, x) if is_old(x) else x,
-            self._read(step, abstract),
-            is_leaf=is_old,
-        )
-
-    def _read(self, step: int, items: Mapping[str, object]) -> Items:
-        # Onto one device, however many wrote it; the trainer spreads it again.
-        sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-        if hosts.are_several():
-            sharding = replicated(data_mesh(jax.devices()))
-        abstract = jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
-            dict(items),
-        )
-        try:
-            with QUIET:
-                found = ocp.load_checkpointables(self._of(step).resolve(), abstract)
-            # Of several processes, each goes on with arrays of its own.
-            return jax.tree.map(_own, found) if hosts.are_several() else found
-        except OSError:
-            raise
-        # Its files are whole, so it is one of other shapes; Orbax says so in pages.
-        except Exception as error:
-            raise UserError(
-                f"the checkpoint {self._of(step)} must have the parameters of the"
-                " settings, and has others; restore config.json beside it"
-            ) from error
+            return storage.load_old(self._of(step), items, model)
+        return storage.load(self._of(step), items)
 
     def _require_whole(self, step: int) -> None:
         found = manifests.damage(self._of(step))
@@ -311,34 +248,13 @@ def _is_step(name: str) -> bool:
     return name.isdecimal() and len(name) < 19 and str(int(name)) == name
 
 
-def _system_error(error: BaseException) -> int | None:
-    """The number of the system's error that caused this one, if one did."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, OSError) and cause.errno is not None:
-            return cause.errno
-        # Orbax's library of arrays only tells it in its text.
-        found = re.search(r"os_error_code='(\d+)'", str(cause))
-        if found is not None:
-            return int(found[1])
-        cause = cause.__cause__ or cause.__context__
-    return None
-
-
 def _declare(
     folder: Path, bits_per_dim: float | None, settings: str | None, position: str | None
 ) -> None:
     """Say that a checkpoint is whole, once all of it is on disk."""
-    for path in folder.rglob(COMMITTED):
-        # Only that it is there counts, and Orbax tells in it of whose machine it is.
-        write_text(path, "The checkpoint was committed.\n")
+    storage.forget_machine(folder)
     if position is not None:
         write_text(folder / POSITION, position)
     # The order matters: the manifest declares what is on disk, and only a checkpoint
     # that is declared whole may push others out.
     manifests.write(folder, bits_per_dim, settings)
-
-
-def _own(x: jax.Array) -> jax.Array:
-    """Of an array that is on every device of all processes, that of this one."""
-    return jnp.array(np.asarray(x.addressable_data(0)))

@@ -23,7 +23,8 @@ from pixelcnn_jax.models import build_model
 from pixelcnn_jax.models.base import PixelModel
 from pixelcnn_jax.params import from_params, to_params
 from pixelcnn_jax.runs import tables
-from pixelcnn_jax.runs.checkpoints import Checkpoints, Items, Which
+from pixelcnn_jax.runs.checkpoints import Checkpoints, Which
+from pixelcnn_jax.runs.storage import Items
 from pixelcnn_jax.runs.tables import Row
 
 CONFIG = "config.json"

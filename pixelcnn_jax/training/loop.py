@@ -24,6 +24,7 @@ from pixelcnn_jax.layers import Conditions
 from pixelcnn_jax.likelihood import evaluate
 from pixelcnn_jax.models import build_model
 from pixelcnn_jax.models.base import PixelModel
+from pixelcnn_jax.models.input_checks import require_conditions, require_images
 from pixelcnn_jax.runs import Row, tables
 from pixelcnn_jax.training.beginning import first_model
 from pixelcnn_jax.training.budget import judged_at_once, require_memory_for
@@ -252,11 +253,11 @@ def suited(model: PixelModel, images: ImageSet, name: str) -> ImageSet:
             "images of brightness must be uint8, for a model of 2 levels, got"
             f" {images.images.dtype} for {config.levels}; pass levels",
         )
-        model.check_images(images.images[:0])  # whose range is that of uint8
+        require_images(model, images.images[:0])  # whose range is that of uint8
     elif isinstance(images.images, Lazy):
-        model.check_images(images.images[:1])  # the others were made alike
+        require_images(model, images.images[:1])  # the others were made alike
     else:
-        model.check_images(images.images)
+        require_images(model, images.images)
     size = images.images.shape[1:3]
     require(
         size == (config.height, config.width),
@@ -265,7 +266,7 @@ def suited(model: PixelModel, images: ImageSet, name: str) -> ImageSet:
         " change the model",
     )
     given = Conditions(**images.given())
-    model.check_conditions(given, images.images.shape)
+    require_conditions(model, given, images.images.shape)
     if images.brightness and name != "training":
         drawn = images.levels(VALIDATION_SEED)
         return dataclasses.replace(images, images=drawn, brightness=False)

@@ -51,6 +51,16 @@ class Walked(NamedTuple):
     caches: WalkerState
 
 
+class Visit(Protocol):
+    """One step of a walk."""
+
+    def __call__(
+        self, step: jax.Array, state: Walked, phase: tuple[int, int] | None = None
+    ) -> Walked:
+        """The state after the step; where in its period it is, if that is known."""
+        ...
+
+
 def walk(
     walker: Walker,
     order: Order,
@@ -95,8 +105,9 @@ def walk(
         first = (at.row - order.first_row) * order.width
 
         def visit_column(column: jax.Array, phase: int | None, s: Walked) -> Walked:
-            known = row_phase is not None and phase is not None
-            return visit(first + column, s, (row_phase, phase) if known else None)
+            if row_phase is None or phase is None:
+                return visit(first + column, s)
+            return visit(first + column, s, (row_phase, phase))
 
         return _in_phases(order.period, range(order.width), visit_column, state)
 
@@ -150,8 +161,7 @@ def _in_phases(
 
 def _visitor(
     walker: Walker, order: Order, choose: Choose, record: Record | None
-) -> Callable[..., Walked]:
-    """One step of a walk, and where in its period it is if that is known."""
+) -> Visit:
     steps = range(walker.distribution.steps_per_pixel)
 
     def visit(

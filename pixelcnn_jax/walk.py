@@ -74,7 +74,7 @@ def walk(
     """Visit all positions of a batch of images, and choose their pixels.
 
     Args:
-        walker: the model itself, or `WholeImages` of it.
+        walker: the model itself, or what stands for it, such as `WholeImages`.
         order: a wavefront only for models that allow its lag.
         batch_size: B.
         choose: decides each pixel.

@@ -92,7 +92,9 @@ FAMILY = {
         **MAP,
         **VECTORS,
     ),
-    "pp-mixture": _pp(height=4, width=3, channels=3, levels=16, **MIXTURE),
+    "pp-mixture": _pp(
+        height=4, width=3, channels=3, levels=16, num_resnets=2, **MIXTURE
+    ),
     "snail": _snail(height=4, width=3, num_heads=2),
     # Twice the weights in two blocks turn a rounding of one into 0.01 of its logits.
     "snail-odd": _snail(

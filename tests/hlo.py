@@ -3,6 +3,11 @@
 import re
 from collections.abc import Sequence
 
+CALLED = (
+    r"(?:calls|to_apply|body|condition|true_computation|false_computation)=%?([\w.-]+)"
+)
+BRANCHES = r"branch_computations=\{([^}]*)\}"
+
 
 def computations(text: str) -> dict[str, list[str]]:
     """The instructions of each computation of an HLO module, by its name."""
@@ -42,9 +47,9 @@ def _called(found: dict[str, list[str]], name: str) -> list[str]:
         if name in reached or name not in found:
             continue
         reached.append(name)
-        pending += re.findall(
-            r"(?:calls|to_apply|body|condition)=%?([\w.-]+)", "\n".join(found[name])
-        )
+        pending += re.findall(CALLED, "\n".join(found[name]))
+        for branches in re.findall(BRANCHES, "\n".join(found[name])):
+            pending += re.findall(r"[\w.-]+", branches)
     return reached
 
 

@@ -1,4 +1,4 @@
-"""What is PixelCNN++'s own: its size, its initialisation, its grids."""
+"""What is PixelCNN++'s own: its size, its grids."""
 
 import jax
 import jax.numpy as jnp
@@ -8,18 +8,13 @@ from flax import nnx
 
 import pixelcnn_jax as pj
 from pixelcnn_jax import drawing
-from pixelcnn_jax.config import TrainingConfig
-from pixelcnn_jax.layers import NO_CONDITIONS, ImagePass, NormedConv
+from pixelcnn_jax.layers import GatedResnet, NormedConv
 from pixelcnn_jax.masks import square
 from tests import oracles
-from tests.conftest import (
-    assert_same_weights,
-    random_images,
-    slowly,
-    whole_and_resumed,
-)
+from tests.conftest import random_images, slowly
 from tests.family import stirred
 from tests.test_causality import blind_share
+from tests.test_shifted import assert_same_by_all_methods
 
 
 @pytest.mark.parametrize(
@@ -46,58 +41,49 @@ def test_it_leaves_a_few_earlier_pixels_unseen(num_resnets: int, percent: float)
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("height", "width"), [(1, 1), (5, 7), (8, 8), (13, 10), (28, 28), (32, 32)]
+    ("height", "width", "resolutions", "num_resnets"), [(3, 4, 1, 2), (3, 5, 4, 1)]
 )
-def test_any_size_is_sampled_the_same_by_all_methods(height: int, width: int):
-    settings = dict(height=height, width=width, resolutions=3)
-    model = stirred(pj.PixelCNNPPConfig.tiny(**settings))
-    key = jax.random.key(0)
-    full, cached = (pj.sample(model, key, 2, method=m) for m in ("full", "cached"))
-    assert (full == cached).all() and len(np.unique(full)) > 1
-
-
-def test_a_softmax_over_colours_is_refused():
-    with pytest.raises(pj.UserError, match="which pixelcnn_pp has not, got .* 3; try"):
-        pj.PixelCNNPPConfig(distribution="categorical")
-
-
-@pytest.mark.slow
-def test_calibration_gives_each_layer_its_mean_and_deviation():
-    model = nnx.clone(pj.build_model(pj.PixelCNNPPConfig.tiny(filters=8)))
-    assert model.needs_calibration
-    images = random_images(model, 64)
-    model.calibrate(images)
-    seen: dict[str, tuple[float, float]] = {}
-
-    class Watching(ImagePass):
-        def __call__(self, layer, x):
-            y = layer(x)
-            if isinstance(layer, NormedConv):
-                rows, columns = layer.shift
-                inside = y[:, :, rows:, columns:]
-                deviation = float(inside.std((1, 2, 3)).mean()) / layer.first_deviation
-                seen[str(len(seen))] = (float(jnp.abs(inside.mean())), deviation)
-            return y
-
-    model._under(Watching(), images, NO_CONDITIONS)
-    assert len(seen) > 20
-    for mean, deviation in seen.values():
-        assert mean < 1e-4 and deviation == pytest.approx(1, abs=0.02)
-
-
-@pytest.mark.slow
-def test_calibration_is_the_same_for_any_devices_and_part_of_resume(tmp_path):
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 4, (24, 6, 5, 1), dtype=np.uint8)
-    config = pj.Config(
-        model=pj.PixelCNNPPConfig.tiny(dropout=0.2),
-        training=TrainingConfig(epochs=2, batch_size=12, ema_decay=0.9),
+def test_any_depth_is_sampled_the_same_by_all_methods(
+    height: int, width: int, resolutions: int, num_resnets: int
+):
+    sizes = dict(height=height, width=width)
+    config = pj.PixelCNNPPConfig.tiny(
+        **sizes, resolutions=resolutions, num_resnets=num_resnets
     )
-    whole, again = whole_and_resumed(config, images, tmp_path / "run")
-    assert_same_weights(whole.model, again.model)
-    # The first weights are not those of the seed alone.
-    gain = pj.build_model(config.model).first_v.gain[...]
-    assert (np.abs(np.asarray(whole.model.first_v.gain[...]) - gain) > 0.2).any()
+    assert_same_by_all_methods(stirred(config))
+
+
+@pytest.mark.parametrize("stream", "vh")
+def test_the_way_up_reads_the_short_cuts_in_reverse(stream: str, monkeypatch):
+    model = stirred(pj.PixelCNNPPConfig.tiny(num_resnets=2))
+    names = {
+        id(module): f"{path[1]} {path[2]} {path[3]}"
+        for path, module in nnx.iter_modules(model)
+        if isinstance(module, GatedResnet)
+    }
+    found, read = {}, {}
+    original = GatedResnet.__call__
+
+    def watch(self, x, other, conditions, apply):
+        name = names[id(self)]
+        found[name] = original(self, x, other, conditions, apply)
+        if "decode" in name:
+            # Behind what the horizontal stream reads of the vertical one.
+            read[name] = other[-model.config.filters :]
+        return found[name]
+
+    monkeypatch.setattr(GatedResnet, "__call__", watch)
+    model(random_images(model, 2))
+
+    def sources(level: int, block: int) -> list[str]:
+        wanted = read[f"{level} decode_{stream} {block}"]
+        return [k for k, v in found.items() if np.array_equal(v, wanted)]
+
+    # The last of each level reads what came into it, which is no block's output. The
+    # coarsest level has no short-cut from its last block to the next.
+    assert [sources(1, k) for k in range(2)] == [[f"1 encode_{stream} 0"], []]
+    expected = [[f"0 encode_{stream} 1"], [f"0 encode_{stream} 0"], []]
+    assert [sources(0, k) for k in range(3)] == expected
 
 
 def test_folding_changes_no_output():

@@ -7,7 +7,6 @@ import pytest
 from flax import nnx
 
 import pixelcnn_jax as pj
-from pixelcnn_jax.config import TrainingConfig
 from pixelcnn_jax.layers import (
     Attention,
     Conditions,
@@ -18,13 +17,8 @@ from pixelcnn_jax.layers import (
     Seen,
     Spec,
 )
-from tests.conftest import (
-    assert_same_weights,
-    random_images,
-    some_conditions,
-    whole_and_resumed,
-)
-from tests.family import FAMILY, member, stirred
+from tests.conftest import random_images, some_conditions
+from tests.family import FAMILY, member
 
 HEADS, KEYS, VALUES, CONTEXT = 2, 3, 4, 5
 
@@ -126,22 +120,6 @@ def test_only_attention_grows_with_the_image():
         assert same != isinstance(layer, Attention)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("height", "width"), [(1, 1), (5, 7), (8, 8), (13, 10), (28, 28), (32, 32)]
-)
-def test_any_size_is_sampled_the_same_by_all_methods(height: int, width: int):
-    model = stirred(pj.PixelSNAILConfig.tiny(height=height, width=width))
-    key = jax.random.key(0)
-    full, cached = (pj.sample(model, key, 2, method=m) for m in ("full", "cached"))
-    assert (full == cached).all() and len(np.unique(full)) > 1
-
-
-def test_a_softmax_over_colours_is_refused():
-    with pytest.raises(pj.UserError, match="which pixelsnail has not, got .* 3; try"):
-        pj.PixelSNAILConfig(distribution="categorical")
-
-
 def test_heads_that_do_not_divide_the_filters_are_refused():
     with pytest.raises(pj.UserError, match="filters must be .* multiple of 6, got 32"):
         pj.PixelSNAILConfig(filters=32, num_heads=3)
@@ -158,15 +136,3 @@ def test_every_layer_is_calibrated_and_folded():
     for name, gain in gains.items():
         assert (np.abs(after[name].gain[...] - gain) > 1e-3).any(), name
         assert folded[name].is_folded, name
-
-
-@pytest.mark.slow
-def test_training_resumes_exactly(tmp_path):
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 4, (24, 6, 5, 1), dtype=np.uint8)
-    config = pj.Config(
-        model=pj.PixelSNAILConfig.tiny(dropout=0.2),
-        training=TrainingConfig(epochs=2, batch_size=12, ema_decay=0.9),
-    )
-    whole, again = whole_and_resumed(config, images, tmp_path / "run")
-    assert_same_weights(whole.model, again.model)

@@ -203,10 +203,11 @@ def test_an_order_visits_every_position_in_its_turn_once(height, width, lag, kno
     assert (steps == order.step_of_positions())[first_row:].all()
 
 
+@pytest.mark.parametrize("name", ["book", *slowly("pp", "snail")])
 @pytest.mark.parametrize("number", [1, 2])
-def test_images_do_not_depend_on_the_devices(number: int, monkeypatch):
-    model = tiny_model()
-    expected = pj.sample(model, KEY, 7, batch_size=3, method="cached")
+def test_images_do_not_depend_on_the_devices(name: str, number: int, monkeypatch):
+    model = member(name)
+    expected = pj.sample(model, KEY, 7, method="cached")
     available = jax.local_devices()[:number]
     monkeypatch.setattr(jax, "local_devices", lambda backend: available)
     images = pj.sample(model, KEY, 7, batch_size=3, method="cached")
@@ -266,6 +267,16 @@ def test_images_do_not_depend_on_the_batch_size(
     model = tiny_model()
     expected = pj.sample(model, KEY, COUNT, method=method)
     images = pj.sample(model, KEY, COUNT, method=method, batch_size=batch_size)
+    assert_same_images(model, expected, images)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["pp-odd", "pp-mixture", "snail-odd"])
+def test_no_models_images_depend_on_the_batch_size(name: str):
+    model = member(name)
+    given = some_conditions(model, COUNT)
+    expected = pj.sample(model, KEY, COUNT, method="cached", **given)
+    images = pj.sample(model, KEY, COUNT, method="cached", batch_size=4, **given)
     assert_same_images(model, expected, images)
 
 

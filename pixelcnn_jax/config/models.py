@@ -247,7 +247,7 @@ class ShiftedConfig(ModelConfig):
 class PixelCNNPPConfig(ShiftedConfig):
     """PixelCNN++: two streams through several resolutions.
 
-    The defaults are those of the authors' code.
+    The defaults are those of the authors' code, but for the dropout of 0.5 there.
     """
 
     kind: ClassVar[str] = "pixelcnn_pp"
@@ -280,7 +280,7 @@ class PixelCNNPPConfig(ShiftedConfig):
 class PixelSNAILConfig(ShiftedConfig):
     """PixelSNAIL: residual blocks and attention to all earlier pixels.
 
-    The defaults are those of the authors' code.
+    The defaults are those of the authors' code, but for the dropout of 0.5 there.
     """
 
     kind: ClassVar[str] = "pixelsnail"

@@ -222,12 +222,19 @@ PRESETS: dict[str, tuple[str, Config]] = {
         ),
     ),
     "cifar10-snail": (
-        "CIFAR-10 with PixelSNAIL as in the paper; for GPUs, for days",
+        "CIFAR-10 with PixelSNAIL as in the authors' code; for GPUs, for days",
         Config(
             workdir="runs/cifar10-snail",
             model=PixelSNAILConfig(dropout=0.5),
             data=DataConfig(source="cifar10", validation_images=5000),
-            training=TrainingConfig(epochs=1000, learning_rate=1e-3, ema_decay=0.9995),
+            training=TrainingConfig(
+                epochs=1000,
+                learning_rate=1e-3,
+                learning_rate_decay=0.999998,
+                beta1=0.95,
+                beta2=0.9995,
+                ema_decay=0.9995,
+            ),
         ),
     ),
 }

@@ -92,7 +92,7 @@ class Row(NamedTuple):
         return Row(self.row // scale, phase)
 
     def begins(self, scale: int) -> jax.Array | bool:
-        """Whether the row is the first of its row of that grid."""
+        """Whether it is the first of the rows that share a row of that grid."""
         if self.phase is not None:
             return self.phase % scale == 0
         return self.row % scale == 0
@@ -145,6 +145,8 @@ class CausalLayer(nnx.Module, Generic[X, C]):
     """
 
     scale: int = 1
+    needs_calibration: bool = False
+    """Whether its first parameters come from a batch of images; see `calibrate`."""
 
     def __call__(self, x: X) -> jax.Array:
         """The image pass."""
@@ -156,8 +158,8 @@ class CausalLayer(nnx.Module, Generic[X, C]):
         return self(x)
 
     def calibrate(self, y_DBHW: jax.Array) -> None:
-        """Initialise parameters from the layer's outputs for a first batch, if they
-        are to come from data."""
+        """Initialise parameters from the layer's outputs for a first batch, if
+        `needs_calibration`."""
 
     def fold(self) -> None:
         """Replace parameters by what is computed of them, so that no step computes it

@@ -29,8 +29,10 @@ class NormedConv(CausalConv):
             that the taps, given as they are after the move, see only what is earlier.
             Zeros move in: there the bias is missing.
         first_deviation: standard deviation that `calibrate` gives the outputs.
-        others: as for `CausalConv`.
+        in_features, out_features, taps, mask_type, scale, dtype: as for `CausalConv`.
     """
+
+    needs_calibration = True
 
     def __init__(
         self,

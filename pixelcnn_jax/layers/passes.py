@@ -116,8 +116,11 @@ class CalibratingPass(ImagePass):
     """
 
     def __call__(self, layer: LayerOf[X], x: X) -> jax.Array:
-        # Applied twice: the layers behind must meet its outputs as they now are.
-        layer.calibrate(super().__call__(layer, x))
+        y = super().__call__(layer, x)
+        if not layer.needs_calibration:
+            return y
+        layer.calibrate(y)
+        # Applied again: the layers behind must meet its outputs as they now are.
         return super().__call__(layer, x)
 
     def coarser(
@@ -197,32 +200,37 @@ class CachedPass:
         # happens only at the first position of each of its cells.
         down, up = self._claim(shrink), self._claim(grow)
         self.caches[down] = shrink.write(self.caches[down], self._at, x)
+        at = self._at.on_grid(STRIDE)
 
-        def run(caches: Caches) -> tuple[Caches, Found]:
-            at = self._at.on_grid(STRIDE)
-            apply = CachedPass(self._names, caches, at, self._works)
+        def run(inner: Caches) -> tuple[Caches, jax.Array, Found]:
+            apply = CachedPass(self._names, self.caches | inner, at, self._works)
             # The same layers: one that is used on two grids is used twice as well.
             apply._applied = self._applied
-            y, found = body(shrink.read(caches[down], at), apply)
-            apply.caches[up] = grow.write(apply.caches[up], at, y)
-            return apply.caches, found
+            y, found = body(shrink.read(self.caches[down], at), apply)
+            return {n: apply.caches[n] for n in inner}, grow.cells(at, y), found
 
-        def skip(caches: Caches) -> tuple[Caches, Found]:
-            # What is found belongs to the cell's first row; nobody reads it elsewhere.
-            return caches, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-
-        # Tracing `run` for the shapes that `skip` must have claims the body's layers:
-        # they are put back, since `cond` traces it again.
-        applied = dict(self._applied)
-        _, shapes = jax.eval_shape(run, self.caches)
+        # Tracing `run` tells which layers the body applies, and the shapes of what it
+        # finds. They are put back, since `cond` traces it again.
+        outer = dict(self._applied)
+        _, _, shapes = jax.eval_shape(run, self.caches)
+        changed = sorted(self._applied.keys() - outer.keys())
         self._applied.clear()
-        self._applied.update(applied)
+        self._applied.update(outer)
+
+        def skip(inner: Caches) -> tuple[Caches, jax.Array, Found]:
+            # What is found belongs to the cell's first row; nobody reads it elsewhere.
+            found = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+            return inner, grow.cells_in(self.caches[up], at), found
+
+        # What the conditional need not hand on stays out of it: XLA would copy it.
+        inner = {name: self.caches[name] for name in changed}
         begins = self._at.begins(STRIDE)
         if isinstance(begins, bool):
-            self.caches, found = (run if begins else skip)(self.caches)
+            inner, cells, found = (run if begins else skip)(inner)
         else:
-            self.caches, found = lax.cond(begins, run, skip, self.caches)
-        return grow.read(self.caches[up], self._at, x.shape[0]), found
+            inner, cells, found = lax.cond(begins, run, skip, inner)
+        self.caches |= inner | {up: grow.write(self.caches[up], at, cells)}
+        return grow.read(cells, self._at, x.shape[0]), found
 
     def here(self, above: jax.Array) -> jax.Array:
         if not isinstance(self._at, Front):

@@ -41,8 +41,7 @@ class GatedResnet(nnx.Module):
 
     Source: Salimans et al. 2017, PixelCNN++ (arXiv:1701.05517), section 2.5 and the
     authors' code. The first convolution's output also takes a 1x1 layer of other
-    features, such as a short-cut's; the second's takes the
-    conditions.
+    features, such as a short-cut's; the second's takes the conditions.
 
     Args:
         features: of x.
@@ -92,10 +91,19 @@ class GatedResnet(nnx.Module):
         conditions: ReadConditions,
         apply: Pass,
     ) -> jax.Array:
-        """Same shape out as in, under any pass."""
+        """Same shape out as in, under any pass.
+
+        Raises:
+            ValueError: other features are missing, or not expected.
+        """
         y = apply(self.first, self._elu(x, apply.features))
         if self.other is not None and other is not None:
             y = y + apply(self.other, self._elu(other, apply.features))
+        elif self.other is not None or other is not None:
+            raise ValueError(
+                "a GatedResnet reads other features if it was built with"
+                " other_features, and only then"
+            )
         y = apply.dropout(self._elu(y, apply.features), self.dropout)
         y = apply(self.second, y)
         if self.condition is not None:

@@ -6,6 +6,8 @@ back gives all four positions of the cell what is known then. Sizes are rounded 
 the way down, and what is too much is cropped on the way up: both causal.
 """
 
+from typing import NoReturn
+
 import jax
 import jax.numpy as jnp
 
@@ -52,6 +54,10 @@ class Shrink(NormedConv):
         # Cells begin at one position at a time, so fronts must have one.
         return None
 
+    def step(self, cache: object, at: At, x: jax.Array) -> NoReturn:
+        """None: it writes more often than it reads."""
+        raise TypeError("a Shrink is stepped by write and read; see Pass.coarser")
+
     def write(self, cache: jax.Array, at: At, x: jax.Array) -> jax.Array:
         """The cache with the inputs at these positions of the finer grid put in."""
         return self.ring.write(cache, at, x)
@@ -93,6 +99,18 @@ class Grow(NormedConv):
         # middle tap and an odd one the two outer ones, from its own cell and the next.
         return [(0, first + 2), (1, first)] if column else [(0, first + 1)]
 
+    def __call__(self, x: jax.Array) -> NoReturn:
+        """None: the size of the output is not known from the input's."""
+        raise TypeError("a Grow is applied by grow; see Pass.coarser")
+
+    def reverse_mode(self, x: jax.Array) -> NoReturn:
+        """None, as for the image pass."""
+        raise TypeError("a Grow is applied by grow; see Pass.coarser")
+
+    def step(self, cache: object, at: At, x: jax.Array) -> NoReturn:
+        """None: it writes less often than it reads."""
+        raise TypeError("a Grow is stepped by cells, write and read; see Pass.coarser")
+
     def grow(self, y: jax.Array, height: int, width: int, *, fast: bool) -> jax.Array:
         """The image pass, cropped to this size."""
         kernel = self.effective_kernel()
@@ -123,8 +141,8 @@ class Grow(NormedConv):
         shape = (2, 2 * spec.width, spec.batch_size, self.out_features)
         return jnp.zeros(shape, jnp.float32)
 
-    def write(self, cache: jax.Array, at: At, y: jax.Array) -> jax.Array:
-        """The cache with what the cells at these coarse positions give their own.
+    def cells(self, at: At, y: jax.Array) -> jax.Array:
+        """What the cells at these coarse positions give their own, ``[2, 2F, B, D]``.
 
         Raises:
             ValueError: a kernel of three columns, away from a whole row.
@@ -147,17 +165,29 @@ class Grow(NormedConv):
 
         rows = [jnp.stack([part(r, c) for c in (0, 1)], 1) for r in (0, 1)]
         patch = jnp.stack(rows)  # [2, F, 2, B, D]
-        patch = patch.reshape(2, -1, *patch.shape[3:])
-        column = 0 if isinstance(at, Row) else 2 * at.columns_F[0]
-        return jax.lax.dynamic_update_slice(cache, patch, (0, column, 0, 0))
+        return patch.reshape(2, -1, *patch.shape[3:])
 
-    def read(self, cache: jax.Array, at: At, width: int) -> jax.Array:
-        """The outputs at these positions of the finer grid."""
+    def cells_in(self, cache: jax.Array, at: At) -> jax.Array:
+        """What the cache has of the cells at these coarse positions."""
         if isinstance(at, Row):
-            row = jax.lax.dynamic_index_in_dim(cache, at.row % 2, keepdims=False)
+            return cache
+        start = (0, STRIDE * at.columns_F[0], 0, 0)
+        return jax.lax.dynamic_slice(cache, start, (2, STRIDE, *cache.shape[2:]))
+
+    def write(self, cache: jax.Array, at: At, cells: jax.Array) -> jax.Array:
+        """The cache with these cells at these coarse positions."""
+        if isinstance(at, Row):
+            return cells
+        start = (0, STRIDE * at.columns_F[0], 0, 0)
+        return jax.lax.dynamic_update_slice(cache, cells, start)
+
+    def read(self, cells: jax.Array, at: At, width: int) -> jax.Array:
+        """The outputs at these positions of the finer grid, from their cells."""
+        row_of_cell = (at.row if isinstance(at, Row) else at.rows_F[0]) % STRIDE
+        row = jax.lax.dynamic_index_in_dim(cells, row_of_cell, keepdims=False)
+        if isinstance(at, Row):
             return row[:width]
-        start = (at.rows_F[0] % 2, at.columns_F[0], 0, 0)
-        return jax.lax.dynamic_slice(cache, start, (1, 1, *cache.shape[2:]))[0]
+        return jax.lax.dynamic_slice_in_dim(row, at.columns_F[0] % STRIDE, 1)
 
 
 def _from_the_right(y_WBC: jax.Array, cells: int) -> jax.Array:

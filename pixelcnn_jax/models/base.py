@@ -23,7 +23,6 @@ from pixelcnn_jax.layers import (
     ConditionReader,
     Conditions,
     ImagePass,
-    NormedConv,
     Part,
     Pass,
     ReadConditions,
@@ -178,7 +177,7 @@ class PixelModel(nnx.Module):
     def needs_calibration(self) -> bool:
         """Whether its first weights come from a batch of images; see `calibrate`."""
         layers = self.causal_layers().values()
-        return any(isinstance(layer, NormedConv) for layer in layers)
+        return any(layer.needs_calibration for layer in layers)
 
     def calibrate(
         self,

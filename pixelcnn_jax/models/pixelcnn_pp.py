@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from pixelcnn_jax import masks
 from pixelcnn_jax.config import PixelCNNPPConfig
 from pixelcnn_jax.layers import (
     ConditionSizes,
@@ -17,7 +18,7 @@ from pixelcnn_jax.layers import (
     ReadConditions,
     Shrink,
 )
-from pixelcnn_jax.masks import above, square
+from pixelcnn_jax.masks import square
 from pixelcnn_jax.models.base import PixelModel
 from pixelcnn_jax.models.shifted import (
     SO_FAR,
@@ -25,12 +26,12 @@ from pixelcnn_jax.models.shifted import (
     signed_with_ones,
 )
 
-ROWS_ABOVE = above(3)
+ROWS_ABOVE = masks.above(3)
 """Taps of the vertical stream: its own row and the row above, whose features know only
 rows above themselves."""
 
 
-class Found(NamedTuple):
+class FoundAbove(NamedTuple):
     """What the vertical stream found at one resolution, for the horizontal one."""
 
     encoded: tuple[jax.Array, ...]
@@ -61,8 +62,8 @@ class Resolution(nnx.Module):
             scale=scale,
         )
         is_coarsest = level + 1 == config.resolutions
-        down, up = range(config.num_resnets), range(config.num_resnets + 1)
-        up = down if is_coarsest else up
+        down = range(config.num_resnets)
+        up = range(config.num_resnets + (not is_coarsest))
         self.encode_v = nnx.List([resnet(filters, 0, ROWS_ABOVE) for _ in down])
         self.encode_h = nnx.List([resnet(filters, filters, SO_FAR) for _ in down])
         self.decode_v = nnx.List([resnet(filters, filters, ROWS_ABOVE) for _ in up])
@@ -116,39 +117,39 @@ class PixelCNNPP(PixelModel):
 
     def vertical(
         self, x: jax.Array, conditions: ReadConditions, apply: Pass
-    ) -> tuple[Found, ...]:
+    ) -> tuple[FoundAbove, ...]:
         """What the vertical stream found at each resolution."""
         _, found = self._down_and_up_v(0, conditions, apply(self.first_v, x), apply)
         return found
 
     def _down_and_up_v(
         self, level: int, conditions: ReadConditions, v: jax.Array, apply: Pass
-    ) -> tuple[jax.Array, tuple[Found, ...]]:
-        here = self.resolutions[level]
+    ) -> tuple[jax.Array, tuple[FoundAbove, ...]]:
+        resolution = self.resolutions[level]
         # A stack of short-cuts: the way up takes them in reverse. The first is no
         # block's output, so the horizontal stream does not read it.
-        left = [v]
-        for resnet in here.encode_v:
+        shortcuts = [v]
+        for resnet in resolution.encode_v:
             v = resnet(v, None, conditions, apply)
-            left.append(v)
-        encoded = tuple(left[1:])
-        coarser: tuple[Found, ...] = ()
-        if here.is_coarsest:
+            shortcuts.append(v)
+        encoded = tuple(shortcuts[1:])
+        coarser: tuple[FoundAbove, ...] = ()
+        if resolution.is_coarsest:
             # The last one is `v` itself, which needs no short-cut.
-            left.pop()
+            shortcuts.pop()
         else:
             body = partial(self._down_and_up_v, level + 1, conditions)
-            v, coarser = apply.coarser(here.shrink_v, here.grow_v, body, v)
+            v, coarser = apply.coarser(resolution.shrink_v, resolution.grow_v, body, v)
         decoded = []
-        for resnet in here.decode_v:
-            v = resnet(v, left.pop(), conditions, apply)
+        for resnet in resolution.decode_v:
+            v = resnet(v, shortcuts.pop(), conditions, apply)
             decoded.append(v)
-        return v, (Found(encoded, tuple(decoded)), *coarser)
+        return v, (FoundAbove(encoded, tuple(decoded)), *coarser)
 
     def network(
         self,
         x: jax.Array,
-        above: tuple[Found, ...],
+        above: tuple[FoundAbove, ...],
         conditions: ReadConditions,
         apply: Pass,
     ) -> jax.Array:
@@ -159,22 +160,22 @@ class PixelCNNPP(PixelModel):
     def _down_and_up_h(
         self,
         level: int,
-        above: tuple[Found, ...],
+        above: tuple[FoundAbove, ...],
         conditions: ReadConditions,
         h: jax.Array,
         apply: Pass,
     ) -> tuple[jax.Array, tuple[()]]:
-        here, found = self.resolutions[level], above[level]
-        left = [h]
-        for resnet, v in zip(here.encode_h, found.encoded, strict=True):
+        resolution, found = self.resolutions[level], above[level]
+        shortcuts = [h]
+        for resnet, v in zip(resolution.encode_h, found.encoded, strict=True):
             h = resnet(h, apply.here(v), conditions, apply)
-            left.append(h)
-        if here.is_coarsest:
-            left.pop()
+            shortcuts.append(h)
+        if resolution.is_coarsest:
+            shortcuts.pop()
         else:
             body = partial(self._down_and_up_h, level + 1, above, conditions)
-            h, _ = apply.coarser(here.shrink_h, here.grow_h, body, h)
-        for resnet, v in zip(here.decode_h, found.decoded, strict=True):
-            other = jnp.concatenate([apply.here(v), left.pop()], apply.features)
+            h, _ = apply.coarser(resolution.shrink_h, resolution.grow_h, body, h)
+        for resnet, v in zip(resolution.decode_h, found.decoded, strict=True):
+            other = jnp.concatenate([apply.here(v), shortcuts.pop()], apply.features)
             h = resnet(h, other, conditions, apply)
         return h, ()

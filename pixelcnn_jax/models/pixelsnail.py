@@ -101,6 +101,7 @@ class PixelSNAIL(PixelModel):
             config.input_features + 1, config.filters, conv
         )
         self.coordinates = Coordinates()
+        self.has_skips = config.skips
         self.blocks = nnx.List(
             [Block(config, self.reader.sizes, rngs) for _ in range(config.num_blocks)]
         )
@@ -116,11 +117,10 @@ class PixelSNAIL(PixelModel):
         where = apply(self.coordinates, x)
         background = jnp.concatenate([where] * self.config.channels, apply.features)
         h = apply(self.first_above, x) + apply(self.first_left, x)
-        skipped = []
-        for stage in self.blocks:
-            h = stage(h, pixel, background, conditions, apply)
-            if stage.skip is not None:
-                skipped.append(apply(stage.skip, jax.nn.elu(h)))
-        if skipped:
-            h = jnp.stack(skipped).sum(0)
-        return apply(self.last, jax.nn.elu(h))
+        skipped = jnp.zeros_like(h)
+        for block in self.blocks:
+            h = block(h, pixel, background, conditions, apply)
+            if block.skip is not None:
+                skipped = skipped + apply(block.skip, jax.nn.elu(h))
+        out = skipped if self.has_skips else h
+        return apply(self.last, jax.nn.elu(out))

@@ -3,9 +3,11 @@
     python benchmarks/levels.py
 
 A coarser level of PixelCNN++ works only once per cell, so a position should cost what
-the finest level does, a quarter of the second and a sixteenth of the third. All levels
-are alike, so one is timed as a network by itself. And a position should cost the same
-on larger images, but for PixelSNAIL's attention to all that was drawn before.
+the finest level does, a quarter of the second and a sixteenth of the third. What a
+level costs is told by networks of one level: of so many blocks, and of twice as many,
+whose difference is the blocks'. What comes before and after all blocks counts once. And
+a position should cost the same on larger images, but for PixelSNAIL's attention to all
+that was drawn before, whose share is what the time has grown by since the smallest.
 """
 
 import dataclasses
@@ -24,7 +26,7 @@ from worker import Work
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    sides: tuple[int, ...] = (16, 32, 64)
+    sides: tuple[int, ...] = (8, 16, 32, 64)
     """Rows and columns of the images."""
     images: tuple[int, ...] = (1, 16)
     """Drawn in one call."""
@@ -45,9 +47,9 @@ QUICK: dict[str, Any] = dict(
 )
 
 
-def pp(settings: Settings, side: int, images: int, resolutions: int) -> Work:
+def pp(settings: Settings, side: int, images: int, resolutions: int, n: int) -> Work:
     fields = dict(height=side, width=side, resolutions=resolutions)
-    fields |= dict(filters=settings.filters, num_resnets=settings.num_resnets)
+    fields |= dict(filters=settings.filters, num_resnets=n)
     return Work("sampling", "PixelCNNPPConfig", fields, images, "cached")
 
 
@@ -62,29 +64,37 @@ def per_position(one: Contestant, side: int) -> float:
     return one.seconds / side**2 * 1e6
 
 
-def ideal(settings: Settings, alone: float) -> float:
-    """A position of three levels, from one of a level as a network by itself.
+def ideal(settings: Settings, once: float, twice: float) -> float:
+    """A position of three levels, from networks of one with so many and twice the
+    blocks.
 
-    That has two blocks per resnet and stream; all levels but the coarsest have one more
-    on the way up.
+    A level of n pairs of blocks on the way down has n on the way up, or, if there is a
+    coarser one, n + 1.
     """
-    more = (2 * settings.num_resnets + 1) / (2 * settings.num_resnets)
-    return alone * (more + more / 4 + 1 / 16)
+    n = settings.num_resnets
+    pair = (twice - once) / (2 * n)
+    rest = once - 2 * n * pair
+    return rest + pair * ((2 * n + 1) * (1 + 1 / 4) + 2 * n / 16)
 
 
 def measure_pp(settings: Settings, side: int, images: int) -> dict[str, Any]:
-    """PixelCNN++ of three levels, and of one."""
-    works = [pp(settings, side, images, resolutions) for resolutions in (3, 1)]
+    """PixelCNN++ of three levels, and two of one."""
+    n = settings.num_resnets
+    works = [
+        pp(settings, side, images, resolutions, blocks)
+        for resolutions, blocks in ((3, n), (1, n), (1, 2 * n))
+    ]
     found = [worker.in_this_process("pp", work) for work in works]
     machine.measure(found, settings.rounds, patience=60.0)
-    whole, alone = (per_position(one, side) for one in found)
+    whole, once, twice = (per_position(one, side) for one in found)
     return {
         "network": "PixelCNN++",
         "side": side,
         "images": images,
         "microseconds": whole,
-        "level": alone,
-        "ideal": ideal(settings, alone),
+        "level": once,
+        "level_of_twice_the_blocks": twice,
+        "ideal": ideal(settings, once, twice),
     }
 
 
@@ -104,8 +114,10 @@ COLUMNS = (
     "side",
     "us per position",
     "a level alone, us",
+    "with twice the blocks, us",
     "by the ideal",
     "by the smallest side",
+    "share of attention's growth",
 )
 
 
@@ -115,13 +127,16 @@ def cells(found: dict[str, Any], all_found: list[dict[str, Any]]) -> list[str]:
     first = next(x for x in all_found if all(x[k] == found[k] for k in same))
     alone = found.get("level")
     ratio = None if alone is None else found["microseconds"] / found["ideal"]
+    grown = found["microseconds"] / first["microseconds"]
     return [
         f"{found['network']}, {found['images']}",
         str(found["side"]),
         digits(found["microseconds"]),
         "" if alone is None else digits(alone),
+        "" if alone is None else digits(found["level_of_twice_the_blocks"]),
         "" if ratio is None else f"{ratio:.2f}",
-        f"{found['microseconds'] / first['microseconds']:.2f}",
+        f"{grown:.2f}",
+        f"{max(0.0, 1 - 1 / grown):.0%}" if alone is None else "",
     ]
 
 
@@ -157,7 +172,7 @@ def main(settings: Settings) -> None:
         "title": "What a position costs",
         "note": f"RGB, mixtures, {settings.filters} filters, {settings.num_resnets}"
         " resnets; PixelSNAIL of two blocks. The ideal is the finest level, a quarter"
-        " of the second and a sixteenth of the third, from a level timed by itself.",
+        " of the second and a sixteenth of the third, each from networks of one level.",
         "columns": COLUMNS,
         "rows": [cells(x, found) for x in found],
         "measurements": found,

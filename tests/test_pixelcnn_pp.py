@@ -46,9 +46,8 @@ def test_it_leaves_a_few_earlier_pixels_unseen(num_resnets: int, percent: float)
 def test_any_depth_is_sampled_the_same_by_all_methods(
     height: int, width: int, resolutions: int, num_resnets: int
 ):
-    sizes = dict(height=height, width=width)
     config = pj.PixelCNNPPConfig.tiny(
-        **sizes, resolutions=resolutions, num_resnets=num_resnets
+        height=height, width=width, resolutions=resolutions, num_resnets=num_resnets
     )
     assert_same_by_all_methods(stirred(config))
 

@@ -153,6 +153,9 @@ def test_training_resumes_exactly(kind: str, tmp_path):
     assert (np.abs(np.asarray(whole.model.last.gain[...]) - gain) > 0.2).any()
 
 
+PAPERS = dict(learning_rate=1e-3, beta1=0.95, beta2=0.9995, ema_decay=0.9995)
+
+
 @pytest.mark.parametrize(
     ("name", "model", "training"),
     [
@@ -172,24 +175,12 @@ def test_training_resumes_exactly(kind: str, tmp_path):
         (
             "cifar10-pp",  # arXiv:1701.05517 and the authors' code
             dict(filters=192, num_resnets=5, num_mixtures=10, dropout=0.5),
-            dict(
-                learning_rate=1e-3,
-                learning_rate_decay=0.999995,
-                beta1=0.95,
-                beta2=0.9995,
-                ema_decay=0.9995,
-            ),
+            PAPERS | dict(learning_rate_decay=0.999995),
         ),
         (
             "cifar10-snail",  # the code of the authors of arXiv:1712.09763
             dict(filters=256, num_blocks=12, num_resnets=4, dropout=0.5),
-            dict(
-                learning_rate=1e-3,
-                learning_rate_decay=0.999998,
-                beta1=0.95,
-                beta2=0.9995,
-                ema_decay=0.9995,
-            ),
+            PAPERS | dict(learning_rate_decay=0.999998),
         ),
     ],
 )

@@ -20,6 +20,11 @@ DIGITS_TRAINING = TrainingConfig(
     ema_decay=0.995,
 )
 
+AUTHORS_TRAINING = TrainingConfig(
+    learning_rate=1e-3, beta1=0.95, beta2=0.9995, ema_decay=0.9995
+)
+"""What the authors of PixelCNN++ train with, and those of PixelSNAIL after them."""
+
 GATED_TRAINING = TrainingConfig(
     epochs=60,
     learning_rate=1e-3,
@@ -211,13 +216,8 @@ PRESETS: dict[str, tuple[str, Config]] = {
             workdir="runs/cifar10-pp",
             model=PixelCNNPPConfig(filters=192, dropout=0.5),
             data=DataConfig(source="cifar10", validation_images=5000),
-            training=TrainingConfig(
-                epochs=5000,
-                learning_rate=1e-3,
-                learning_rate_decay=0.999995,
-                beta1=0.95,
-                beta2=0.9995,
-                ema_decay=0.9995,
+            training=replace(
+                AUTHORS_TRAINING, epochs=5000, learning_rate_decay=0.999995
             ),
         ),
     ),
@@ -227,13 +227,8 @@ PRESETS: dict[str, tuple[str, Config]] = {
             workdir="runs/cifar10-snail",
             model=PixelSNAILConfig(dropout=0.5),
             data=DataConfig(source="cifar10", validation_images=5000),
-            training=TrainingConfig(
-                epochs=1000,
-                learning_rate=1e-3,
-                learning_rate_decay=0.999998,
-                beta1=0.95,
-                beta2=0.9995,
-                ema_decay=0.9995,
+            training=replace(
+                AUTHORS_TRAINING, epochs=1000, learning_rate_decay=0.999998
             ),
         ),
     ),

@@ -222,7 +222,9 @@ class CachedPass:
             found = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
             return inner, grow.cells_in(self.caches[up], at), found
 
-        # What the conditional need not hand on stays out of it: XLA would copy it.
+        # Only what the body changes goes through the conditional, and of the cache of
+        # `grow` only these cells: of the whole one XLA made copies where conditionals
+        # are nested.
         inner = {name: self.caches[name] for name in changed}
         begins = self._at.begins(STRIDE)
         if isinstance(begins, bool):

@@ -1,6 +1,6 @@
 """PixelSNAIL: gated residual blocks and causal attention in turns."""
 
-from functools import partial
+from functools import partial, reduce
 
 import jax
 import jax.numpy as jnp
@@ -101,7 +101,6 @@ class PixelSNAIL(PixelModel):
             config.input_features + 1, config.filters, conv
         )
         self.coordinates = Coordinates()
-        self.has_skips = config.skips
         self.blocks = nnx.List(
             [Block(config, self.reader.sizes, rngs) for _ in range(config.num_blocks)]
         )
@@ -117,10 +116,11 @@ class PixelSNAIL(PixelModel):
         where = apply(self.coordinates, x)
         background = jnp.concatenate([where] * self.config.channels, apply.features)
         h = apply(self.first_above, x) + apply(self.first_left, x)
-        skipped = jnp.zeros_like(h)
+        skipped = []
         for block in self.blocks:
             h = block(h, pixel, background, conditions, apply)
             if block.skip is not None:
-                skipped = skipped + apply(block.skip, jax.nn.elu(h))
-        out = skipped if self.has_skips else h
-        return apply(self.last, jax.nn.elu(out))
+                skipped.append(apply(block.skip, jax.nn.elu(h)))
+        if skipped:
+            h = reduce(jnp.add, skipped)
+        return apply(self.last, jax.nn.elu(h))

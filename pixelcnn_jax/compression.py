@@ -67,7 +67,6 @@ def compress(
     require_model(model)
     require_images(model, images)
     images = np.asarray(images)
-    require_images(model, images)
     require(images.size > 0, "images to compress must be at least 1, got 0")
     classes = None if labels is None else np.asarray(labels, np.int32)
     given = Conditions(labels, condition, condition_map)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from pixelcnn_jax.arguments import as_array
 from pixelcnn_jax.errors import require
 from pixelcnn_jax.likelihood import ImageRows, evaluate
 from pixelcnn_jax.models.base import PixelModel
@@ -123,7 +124,7 @@ def auroc(belong: np.ndarray, strange: np.ndarray) -> float:
     Raises:
         UserError: one of the two is empty, or has a score that is no number.
     """
-    given = [np.asarray(x) for x in (belong, strange)]
+    given = [as_array("scores", x) for x in (belong, strange)]
     types = [x.dtype for x in given]
     require(
         all(x.kind in "biuf" for x in types),

@@ -1,6 +1,5 @@
 """Checks of what users give to functions."""
 
-import math
 import os
 from pathlib import Path
 from typing import TypeAlias, TypeGuard
@@ -10,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from pixelcnn_jax.errors import require
+from pixelcnn_jax.errors import UserError, require
 
 Scalar: TypeAlias = float | jax.Array
 
@@ -49,17 +48,10 @@ def is_integer(value: object) -> bool:
 
 def require_temperature(temperature: object) -> None:
     """Raise unless it is a number of at least 0; inside ``jit`` any number passes."""
-    shape = getattr(temperature, "shape", ())
-    is_number = isinstance(temperature, int | float | np.number | jax.Array)
-    rule = "the temperature must be a number of at least 0"
-    cure = "1 samples the model"
-    require(is_number and shape == (), f"{rule}, got {temperature!r}; {cure}")
-    if not isinstance(temperature, Tracer):
-        value = float(temperature)  # type: ignore[arg-type]
-        require(0 <= value < math.inf, f"{rule}, got {temperature}; {cure}")
+    _require_strength("the temperature", temperature, "1 samples the model")
 
 
-def guidance_of(guidance: object, count: int, *, possible: bool) -> jax.Array | None:
+def guidance_of(guidance: Scalar, count: int, *, possible: bool) -> jax.Array | None:
     """The guidance of so many images, float32 ``[count]``; None if it is off, at 1.
 
     Inside ``jit`` any number passes.
@@ -70,21 +62,48 @@ def guidance_of(guidance: object, count: int, *, possible: bool) -> jax.Array | 
     Raises:
         UserError: it is no number of at least 0, or not possible.
     """
-    shape = getattr(guidance, "shape", ())
-    is_number = isinstance(guidance, int | float | np.number | jax.Array)
-    rule = "guidance must be a number of at least 0"
-    require(is_number and shape == (), f"{rule}, got {guidance!r}; 1 is off")
-    if not isinstance(guidance, Tracer):
-        value = float(guidance)  # type: ignore[arg-type]
-        require(0 <= value < math.inf, f"{rule}, got {guidance}; 1 is off")
-        if value == 1:
-            return None
+    _require_strength("guidance", guidance, "1 is off")
+    if not isinstance(guidance, Tracer) and guidance == 1:
+        return None
     require(
         possible,
         "guidance needs conditions, and a model that was trained with"
         f" model.condition_dropout, got {guidance} without; leave it at 1",
     )
-    return jnp.full(count, jnp.asarray(guidance, jnp.float32))
+    return jnp.full(count, as_float32(guidance))
+
+
+def _require_strength(name: str, value: object, cure: str) -> None:
+    """Raise unless it is one number of at least 0 that float32 can hold."""
+    rule = f"{name} must be a number of at least 0"
+    dtype = getattr(value, "dtype", None)
+    if dtype is None:
+        is_number = isinstance(value, int | float)
+    else:
+        is_real = any(jnp.issubdtype(dtype, x) for x in (jnp.integer, jnp.floating))
+        is_number = is_real and isinstance(value, np.number | jax.Array)
+    shape = getattr(value, "shape", ())
+    require(is_number and shape == (), f"{rule}, got {value!r:.80}; {cure}")
+    if not isinstance(value, Tracer):
+        # As it is: a whole number too large for a float can still be compared.
+        known = value if isinstance(value, int) else float(value)  # type: ignore[arg-type]
+        fits = 0 <= known <= float(np.finfo(np.float32).max)
+        require(fits, f"{rule}, got {value!s:.80}; {cure}")
+
+
+def as_float32(value: Scalar) -> jax.Array:
+    """A checked number for a program: of one type, so that it serves all of them."""
+    # NumPy takes whole numbers of any size.
+    number = value if isinstance(value, jax.Array) else np.float32(value)
+    return jnp.asarray(number, jnp.float32)
+
+
+def as_array(name: str, value: object) -> np.ndarray:
+    """A list or an array as an array; raise if its parts differ in length."""
+    try:
+        return np.asarray(value)
+    except ValueError as error:
+        raise UserError(f"{name} must be an array, got a ragged list") from error
 
 
 def require_path(name: str, value: object) -> Path:
@@ -220,6 +239,13 @@ def _are_numbers(values: Array) -> bool:
 def _require_finite(name: str, values: Array) -> None:
     if isinstance(values, Tracer):
         return
+    known = np.asarray(values)
+    if known.dtype.kind in "iu" and known.size:
+        low, high = int(known.min()), int(known.max())
+        require(
+            low >= -(2**31) and high < 2**31,
+            f"{name} of integers must fit in 32 bits, got {low} to {high}; pass floats",
+        )
     require(
         bool(np.isfinite(np.asarray(values, np.float32)).all()),
         f"{name} must be finite numbers, got some that are not; leave those images out",

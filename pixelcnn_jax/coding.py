@@ -11,6 +11,7 @@ from flax import nnx
 from pixelcnn_jax.errors import require
 from pixelcnn_jax.layers import Conditions
 from pixelcnn_jax.models.base import PixelModel
+from pixelcnn_jax.models.graph import Graph
 from pixelcnn_jax.stepper import Stepper, StepperState
 
 LANES = 256
@@ -31,7 +32,10 @@ def go_through(
     Raises:
         UserError: the model gives probabilities that are no numbers.
     """
-    graph, params = nnx.split(model)
+    # Not folded beforehand: weights that another program has computed need not be the
+    # same to the last bit each time.
+    split, params = nnx.split(model)
+    graph = Graph(split)
     count, height, width, channels = shape
     # The decoder finds the same number from the count. Another would be another
     # program, whose probabilities may be rounded otherwise.
@@ -66,12 +70,12 @@ Size = tuple[int, int, int]
 
 
 def _stepper(
-    graph: nnx.GraphDef[PixelModel],
+    graph: Graph,
     size: Size,
     params: nnx.State,
     given: Conditions,
 ) -> Stepper:
-    model = nnx.merge(graph, params)
+    model = nnx.merge(graph.graph, params)
     return Stepper(
         model,
         size[0],
@@ -84,7 +88,7 @@ def _stepper(
 
 @partial(jax.jit, static_argnums=(0, 1))
 def _begin(
-    graph: nnx.GraphDef[PixelModel],
+    graph: Graph,
     size: Size,
     params: nnx.State,
     given: Conditions,
@@ -97,7 +101,7 @@ def _begin(
 
 @partial(jax.jit, static_argnums=(0, 1))
 def _advance(
-    graph: nnx.GraphDef[PixelModel],
+    graph: Graph,
     size: Size,
     params: nnx.State,
     given: Conditions,

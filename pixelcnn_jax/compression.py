@@ -68,9 +68,9 @@ def compress(
     require_images(model, images)
     images = np.asarray(images)
     require(images.size > 0, "images to compress must be at least 1, got 0")
-    classes = None if labels is None else np.asarray(labels, np.int32)
     given = Conditions(labels, condition, condition_map)
     require_conditions(model, given, images.shape)
+    classes = None if labels is None else np.asarray(labels, np.int32)
     require(
         labels is not None or model.config.num_classes == 0,
         "labels must be given to compress by a model with classes, got none",

@@ -69,11 +69,11 @@ class Drawn(NamedTuple):
     """float32 ``[B, H, W]``, nats at temperature 1, if asked for."""
 
 
-def require_method(method: str) -> None:
+def require_method(method: object) -> None:
     """Raise unless there is a method of that name."""
     require(
-        method in METHODS,
-        f"the method must be one of {', '.join(METHODS)}, got {method}",
+        isinstance(method, str) and method in METHODS,
+        f"the method must be one of {', '.join(METHODS)}, got {method!s:.80}",
     )
 
 

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from pixelcnn_jax.layers import Conditions
 from pixelcnn_jax.likelihood import of_images
@@ -41,11 +42,19 @@ def entropy_map(
 
 
 def _entropy_map(model: PixelModel, images: jax.Array, given: Conditions) -> jax.Array:
-    outputs = model.given(images, given)
-    entropies = jnp.zeros(images.shape[:3], jnp.float32)
-    # A Python loop, since distributions slice channels by a static number.
-    for channel in range(images.shape[-1]):
-        law = model.distribution.conditional(outputs, images, channel)
-        # A level of probability 0 adds nothing, though its logarithm is infinite.
-        entropies -= jnp.where(law > -jnp.inf, jnp.exp(law) * law, 0).sum(-1)
-    return entropies
+    def of_row(row: tuple[jax.Array, jax.Array]) -> jax.Array:
+        outputs, pixels_BWC = row
+        entropies = jnp.zeros(pixels_BWC.shape[:2], jnp.float32)
+        # A Python loop, since distributions slice channels by a static number.
+        for channel in range(pixels_BWC.shape[-1]):
+            law = model.distribution.conditional(outputs, pixels_BWC, channel)
+            # A level of probability 0 adds nothing, though its logarithm is infinite.
+            entropies -= jnp.where(law > -jnp.inf, jnp.exp(law) * law, 0).sum(-1)
+        return entropies
+
+    # Row by row: a mixture computes each level's law under each of its components,
+    # which of whole images would be hundreds of times its outputs.
+    rows = jax.tree.map(
+        lambda x: jnp.moveaxis(x, 1, 0), (model.given(images, given), images)
+    )
+    return jnp.moveaxis(lax.map(of_row, rows), 0, 1)

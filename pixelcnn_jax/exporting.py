@@ -13,9 +13,10 @@ from pixelcnn_jax.config import ModelConfig
 from pixelcnn_jax.drawing import Given, Method, Way, choose_method, require_method
 from pixelcnn_jax.errors import UserError
 from pixelcnn_jax.files import write_bytes
-from pixelcnn_jax.jobs import Graph, Job, run
+from pixelcnn_jax.jobs import Job, run
 from pixelcnn_jax.layers import Conditions
 from pixelcnn_jax.models.base import PixelModel
+from pixelcnn_jax.models.graph import Graph
 from pixelcnn_jax.models.input_checks import require_conditions, require_model, size_for
 from pixelcnn_jax.sampler_file import Header, SamplerFile
 

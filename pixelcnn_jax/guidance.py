@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from pixelcnn_jax.config import ModelConfig
 from pixelcnn_jax.distributions import Distribution
+from pixelcnn_jax.distributions.choice import gumbel_max
 from pixelcnn_jax.layers import At, Conditions, Part, Row, Spec, Works
 from pixelcnn_jax.walkers import Walker, WalkerState
 
@@ -115,6 +116,6 @@ def draw_guided(
         noise = jax.vmap(gumbel)(pixel_keys.reshape(-1))
         noise = noise.reshape(*pixel_keys.shape, distribution.levels)
         law = guided_log_probs(distribution, outputs, before, channel, guidance)
-        drawn = jnp.argmax(law + temperature * noise, -1)
+        drawn = gumbel_max(law, noise, temperature)
         before = before.at[..., channel].set(drawn.astype(before.dtype))
     return before

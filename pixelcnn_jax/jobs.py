@@ -13,6 +13,7 @@ from jax.sharding import Mesh, PartitionSpec
 from pixelcnn_jax import keys
 from pixelcnn_jax.arguments import (
     Scalar,
+    as_float32,
     require_count,
     require_key,
     require_temperature,
@@ -31,6 +32,7 @@ from pixelcnn_jax.drawing import (
 )
 from pixelcnn_jax.memory import require_memory
 from pixelcnn_jax.models.base import PixelModel
+from pixelcnn_jax.models.graph import Graph
 from pixelcnn_jax.models.input_checks import require_model
 
 
@@ -70,18 +72,17 @@ class Drawer:
         Raises:
             UserError: see `sample`.
         """
+        self.require(key, way.method, temperature)
         mesh, share = self._share(num_images, batch_size)
-        require_temperature(temperature)
         num_devices = 1 if mesh is None else mesh.size
         if mesh is None and share > 1:
             self.params.warn_if_idle()
-        require_method(way.method)
         # Integers of 32 bits, of which the program holds the batches and the whole.
         pixels = num_images * way.height * way.width * self.model.config.channels
         require_memory(f"{num_images} images", 4 * pixels, "draw fewer at a time")
         job = Job(num_images, -(-num_images // (share * num_devices)), share, way)
-        threefry = keys.as_threefry(require_key(key))
-        inputs = (threefry, temperature, given, jnp.int32(first))
+        threefry = keys.as_threefry(key)
+        inputs = (threefry, as_float32(temperature), given, jnp.int32(first))
         if mesh is not None:
             # Arrays committed to one device can't enter a program over several.
             inputs = jax.device_put(inputs, replicated(mesh))
@@ -91,6 +92,13 @@ class Drawer:
         # Back to the weights' device, so that results mix with the caller's arrays.
         home = jnp.asarray(jax.tree.leaves(self.params.tree)[0]).sharding
         return jax.device_put(drawn, home)
+
+    def require(self, key: jax.Array, method: Method, temperature: Scalar) -> None:
+        """Raise unless the model can be drawn from like this; see `sample`."""
+        require_key(key)
+        require_temperature(temperature)
+        require_method(method)
+        choose_method(self.model, method, 1)
 
     def method(
         self, num_images: int, method: Method, batch_size: int | None = None
@@ -108,23 +116,6 @@ class Drawer:
         mesh = self.params.mesh(batch)
         # Rounded up: all devices run one program, and what is too much is dropped.
         return mesh, -(-batch // (1 if mesh is None else mesh.size))
-
-
-class Graph:
-    """A model's graph that remembers its hash: Flax computes it anew at each call,
-    which can take longer than drawing an image does."""
-
-    def __init__(self, graph: nnx.GraphDef[PixelModel]):
-        self.graph = graph
-        self._hash = hash(graph)
-
-    def __hash__(self) -> int:
-        return self._hash
-
-    def __eq__(self, other: object) -> bool:
-        # Identity first: to compare two graphs is slow as well.
-        same = self is other
-        return same or (isinstance(other, Graph) and self.graph == other.graph)
 
 
 class Job(NamedTuple):

@@ -70,9 +70,10 @@ def log_prob(
 
 
 def _require_memory(model: PixelModel, shape: Sequence[int], cure: str) -> None:
-    """Raise if the outputs for images ``[N, H, W]`` can't fit, before they are made."""
-    size = 4 * math.prod(shape) * model.distribution.num_outputs
-    require_memory(f"the logits of {shape[0]} images", size, cure)
+    """Raise if a pass over images ``[N, H, W]`` can't fit, before it begins."""
+    count, height, width = shape
+    size = model.image_pass_bytes(count, height, width)
+    require_memory(f"the network's pass over {count} images", size, cure)
 
 
 OfImages = Callable[[PixelModel, jax.Array, Conditions], jax.Array]
@@ -83,14 +84,20 @@ def of_images(
     function: OfImages, model: PixelModel, images: Array, given: Conditions
 ) -> jax.Array:
     """What a function of images says, once all is checked; errors as `log_prob`."""
+    require_batch(model, images, given)
+    graph, params = nnx.split(model)
+    arrays = jax.tree.map(jnp.asarray, (images, given))
+    return _compiled(function, graph, params, *arrays)
+
+
+def require_batch(model: PixelModel, images: Array, given: Conditions) -> None:
+    """Raise unless these are images that the model can take in one pass; see
+    `log_prob`."""
     require_model(model)
     require_images(model, images)
     require(len(images) > 0, "images must be at least 1, got 0")
     require_conditions(model, given, images.shape)
     _require_memory(model, images.shape[:3], "pass fewer images at a time")
-    graph, params = nnx.split(model)
-    arrays = jax.tree.map(jnp.asarray, (images, given))
-    return _compiled(function, graph, params, *arrays)
 
 
 @partial(jax.jit, static_argnums=(0, 1))
@@ -252,7 +259,7 @@ def _of_all(
     """What `evaluate` says, of any function of images, by all processes."""
     require_model(model)
     require_count("batch_size", batch_size)
-    if not hasattr(images, "shape"):
+    if len(getattr(images, "shape", ())) != 4:
         require_images(model, images)  # type: ignore[arg-type]  # says what is wrong
     arguments = function, model, images, given, batch_size
 

@@ -11,13 +11,14 @@ from jax import lax
 from pixelcnn_jax.arguments import require_probabilities
 from pixelcnn_jax.errors import require
 from pixelcnn_jax.layers import Conditions
-from pixelcnn_jax.likelihood import ImageRows, evaluate, image_log_prob
-from pixelcnn_jax.models.base import PixelModel
-from pixelcnn_jax.models.input_checks import (
-    require_conditions,
-    require_images,
-    require_model,
+from pixelcnn_jax.likelihood import (
+    ImageRows,
+    evaluate,
+    image_log_prob,
+    require_batch,
 )
+from pixelcnn_jax.models.base import PixelModel
+from pixelcnn_jax.models.input_checks import require_model
 
 Array = jax.Array | np.ndarray
 
@@ -49,24 +50,27 @@ def class_log_posterior(
     Raises:
         UserError: the model has no classes, the prior is none, or see `log_prob`.
     """
-    require_model(model)
-    classes = model.config.num_classes
-    require(
-        classes > 0,
-        "a posterior of classes needs a model with classes, got one without; train one"
-        " with model.num_classes",
-    )
-    require_images(model, images)
+    classes = _classes_of(model)
     if prior is None:
         prior = np.full(classes, 1 / classes, np.float32)
     require_probabilities("the prior", prior, classes)
-    any_class = np.zeros(len(images), np.int32)
+    any_class = np.zeros(getattr(images, "shape", ())[:1], np.int32)
     given = Conditions(any_class, condition, condition_map)
-    require_conditions(model, given, images.shape)
+    require_batch(model, images, given)
     graph, params = nnx.split(model)
     log_prior = jnp.log(jnp.asarray(prior, jnp.float32))
     arrays = jax.tree.map(jnp.asarray, (images, given))
     return _posterior(graph, params, *arrays, log_prior)
+
+
+def _classes_of(model: PixelModel) -> int:
+    require_model(model)
+    require(
+        model.config.num_classes > 0,
+        "a posterior of classes needs a model with classes, got one without; train one"
+        " with model.num_classes",
+    )
+    return model.config.num_classes
 
 
 @partial(jax.jit, static_argnums=0)
@@ -100,7 +104,7 @@ def evaluate_classes(
 
     Arguments and errors as for `evaluate`; the model has K classes.
     """
-    classes = range(model.config.num_classes)
+    classes = range(_classes_of(model))
     given = [
         -evaluate(
             model,

@@ -6,16 +6,19 @@ next value, choose it as they like, and go on from there.
 
 import dataclasses
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 from jax import lax
 
 from pixelcnn_jax.arguments import require_count, require_range
 from pixelcnn_jax.errors import require
 from pixelcnn_jax.layers import Conditions, Front, Row, Spec
 from pixelcnn_jax.models.base import ModelCaches, PixelModel
+from pixelcnn_jax.models.graph import Graph
 from pixelcnn_jax.models.input_checks import require_conditions, require_model, size_for
 
 Array = jax.Array | np.ndarray
@@ -44,9 +47,9 @@ class Stepper:
             log_probs_BV, state = stepper.next(state)
             state = stepper.push(state, choose(log_probs_BV))
 
-    All three methods are pure and work under ``jit`` and in ``lax.scan``: a state is a
-    value, and an older one can be gone back to. Each costs one position of the network,
-    not an image.
+    All three methods are pure and compiled, and work inside ``jit`` and ``lax.scan``: a
+    state is a value, and an older one can be gone back to. Each costs one position of
+    the network, not an image. Later changes of the model's parameters do not reach it.
 
     Args:
         model: a model of this package, such as `PixelCNN`.
@@ -72,12 +75,12 @@ class Stepper:
         require_model(model)
         require_count("batch_size", batch_size)
         size = size_for(model, size)
-        self._model = model
         self._conditions = Conditions(labels, condition, condition_map)
         require_conditions(model, self._conditions, (batch_size, *size))
-        self._batch_size = batch_size
+        graph, self._params = nnx.split(model)
+        self._plan = Plan(Graph(graph), batch_size, *size)
         self.height, self.width = size
-        self.channels = model.config.channels
+        self.channels, self._levels = model.config.channels, model.config.levels
 
     @property
     def num_values(self) -> int:
@@ -86,14 +89,8 @@ class Stepper:
 
     def begin(self) -> StepperState:
         """Before the first value."""
-        pixel = jnp.zeros((self._batch_size, self.channels), jnp.int32)
-        spec = Spec(self._batch_size, self.height, self.width)
-        caches = self._model.init_caches(spec, self._conditions)
-        origin = Front(jnp.zeros(1, jnp.int32), jnp.zeros(1, jnp.int32))
-        # States are carried by loops, so they have their final shapes from the start.
-        shapes = jax.eval_shape(self._model.step, caches, origin, pixel[None])
-        outputs = jnp.zeros(shapes[0].shape, shapes[0].dtype)
-        return StepperState(jnp.int32(0), pixel, outputs, caches)
+        given = jax.tree.map(jnp.asarray, self._conditions)
+        return _begin(self._plan, self._params, given)
 
     def next(self, state: StepperState) -> tuple[jax.Array, StepperState]:
         """The law of the next value.
@@ -103,38 +100,7 @@ class Stepper:
             to push the value to: `push` needs what is computed here.
         """
         _require_state(state)
-        channel = state.index % self.channels
-        state = self._with_outputs(state, channel)
-        conditional = self._model.distribution.conditional
-        # The channel is a traced number, and `conditional` takes a static one.
-        laws = [
-            partial(conditional, state.outputs[0], state.pixel, c)
-            for c in range(self.channels)
-        ]
-        return lax.switch(channel, laws), state
-
-    def _with_outputs(self, state: StepperState, channel: jax.Array) -> StepperState:
-        """The state after the network's step, if it takes one for this channel."""
-        front = self._front(state)
-        first = channel == 0
-
-        def start_row(caches: ModelCaches) -> ModelCaches:
-            return self._model.start_row(caches, Row(front.rows_F[0]))
-
-        def step(state: StepperState) -> StepperState:
-            pixel_FBC = state.pixel[None]
-            outputs, caches = self._model.step(state.caches, front, pixel_FBC)
-            return dataclasses.replace(state, outputs=outputs, caches=caches)
-
-        if self._model.has_vertical_stack:
-            # Once per row, when all rows above are known.
-            begins = first & (front.columns_F[0] == 0)
-            caches = lax.cond(begins, start_row, lambda x: x, state.caches)
-            state = dataclasses.replace(state, caches=caches)
-        if self._model.distribution.steps_per_pixel == self.channels:
-            return step(state)
-        # The network steps once for a pixel, and the distribution does the rest.
-        return lax.cond(first, step, lambda x: x, state)
+        return _next(self._plan, self._params, state)
 
     def push(self, state: StepperState, values: jax.Array | np.ndarray) -> StepperState:
         """The state once the next value of each image is known.
@@ -151,30 +117,105 @@ class Stepper:
         shape = getattr(values, "shape", ())
         dtype = getattr(values, "dtype", type(values).__name__)
         require(
-            shape == (self._batch_size,) and jnp.issubdtype(dtype, jnp.integer),
-            f"values must be integers [{self._batch_size}], one for each image, got"
-            f" {dtype} {list(shape)}",
+            shape == (self._plan.batch_size,) and jnp.issubdtype(dtype, jnp.integer),
+            f"values must be integers [{self._plan.batch_size}], one for each image,"
+            f" got {dtype} {list(shape)}",
         )
-        require_range("values", values, self._model.config.levels)
-        channel = state.index % self.channels
-        pixel = state.pixel.at[:, channel].set(jnp.asarray(values, jnp.int32))
-        front = self._front(state)
-        # Caches take whole pixels only. The next one begins with zeros, so that what a
-        # step reads beyond the known channels is the same for coder and decoder.
-        caches, pixel = lax.cond(
-            channel == self.channels - 1,
-            lambda caches: (
-                self._model.observe(caches, front, pixel[None]),
-                jnp.zeros_like(pixel),
-            ),
-            lambda caches: (caches, pixel),
-            state.caches,
-        )
-        return StepperState(state.index + 1, pixel, state.outputs, caches)
+        require_range("values", values, self._levels)
+        return _push(self._plan, self._params, state, jnp.asarray(values, jnp.int32))
 
-    def _front(self, state: StepperState) -> Front:
-        position = state.index // self.channels
-        return Front((position // self.width)[None], (position % self.width)[None])
+
+class Plan(NamedTuple):
+    """What the steps are compiled for."""
+
+    graph: Graph
+    batch_size: int
+    height: int
+    width: int
+
+    def model(self, params: nnx.State) -> PixelModel:
+        """The model with these parameters."""
+        return nnx.merge(self.graph.graph, params)
+
+
+@partial(jax.jit, static_argnums=0)
+def _begin(plan: Plan, params: nnx.State, given: Conditions) -> StepperState:
+    model = plan.model(params)
+    pixel = jnp.zeros((plan.batch_size, model.config.channels), jnp.int32)
+    caches = model.init_caches(Spec(plan.batch_size, plan.height, plan.width), given)
+    origin = Front(jnp.zeros(1, jnp.int32), jnp.zeros(1, jnp.int32))
+    # States are carried by loops, so they have their final shapes from the start.
+    shapes = jax.eval_shape(model.step, caches, origin, pixel[None])
+    outputs = jnp.zeros(shapes[0].shape, shapes[0].dtype)
+    return StepperState(jnp.int32(0), pixel, outputs, caches)
+
+
+@partial(jax.jit, static_argnums=0)
+def _next(
+    plan: Plan, params: nnx.State, state: StepperState
+) -> tuple[jax.Array, StepperState]:
+    model = plan.model(params)
+    channel = state.index % model.config.channels
+    state = _with_outputs(plan, model, state, channel)
+    # The channel is a traced number, and `conditional` takes a static one.
+    laws = [
+        partial(model.distribution.conditional, state.outputs[0], state.pixel, c)
+        for c in range(model.config.channels)
+    ]
+    return lax.switch(channel, laws), state
+
+
+def _with_outputs(
+    plan: Plan, model: PixelModel, state: StepperState, channel: jax.Array
+) -> StepperState:
+    """The state after the network's step, if it takes one for this channel."""
+    front = _front(plan, model, state)
+    first = channel == 0
+
+    def start_row(caches: ModelCaches) -> ModelCaches:
+        return model.start_row(caches, Row(front.rows_F[0]))
+
+    def step(state: StepperState) -> StepperState:
+        outputs, caches = model.step(state.caches, front, state.pixel[None])
+        return dataclasses.replace(state, outputs=outputs, caches=caches)
+
+    if model.has_vertical_stack:
+        # Once per row, when all rows above are known.
+        begins = first & (front.columns_F[0] == 0)
+        caches = lax.cond(begins, start_row, lambda x: x, state.caches)
+        state = dataclasses.replace(state, caches=caches)
+    if model.distribution.steps_per_pixel == model.config.channels:
+        return step(state)
+    # The network steps once for a pixel, and the distribution does the rest.
+    return lax.cond(first, step, lambda x: x, state)
+
+
+@partial(jax.jit, static_argnums=0)
+def _push(
+    plan: Plan, params: nnx.State, state: StepperState, values_B: jax.Array
+) -> StepperState:
+    model = plan.model(params)
+    channels = model.config.channels
+    channel = state.index % channels
+    pixel = state.pixel.at[:, channel].set(values_B)
+    front = _front(plan, model, state)
+    # Caches take whole pixels only. The next one begins with zeros, so that what a
+    # step reads beyond the known channels is the same for coder and decoder.
+    caches, pixel = lax.cond(
+        channel == channels - 1,
+        lambda caches: (
+            model.observe(caches, front, pixel[None]),
+            jnp.zeros_like(pixel),
+        ),
+        lambda caches: (caches, pixel),
+        state.caches,
+    )
+    return StepperState(state.index + 1, pixel, state.outputs, caches)
+
+
+def _front(plan: Plan, model: PixelModel, state: StepperState) -> Front:
+    position = state.index // model.config.channels
+    return Front((position // plan.width)[None], (position % plan.width)[None])
 
 
 def _require_state(state: object) -> None:

@@ -75,9 +75,10 @@ def stream(
     require_conditions(model, conditions, (num_images, height, width))
     strength = guidance_of(model, guidance, conditions, num_images)
     given = jax.tree.map(np.asarray, Given(conditions, guidance=strength))
-    draw = partial(
-        Drawer(model), key, way=Way(method, height, width), temperature=temperature
-    )
+    drawer = Drawer(model)
+    # Now, not once the first batch is asked for.
+    drawer.require(key, method, temperature)
+    draw = partial(drawer, key, way=Way(method, height, width), temperature=temperature)
     return _batches(draw, num_images, start, batch_size, given)
 
 

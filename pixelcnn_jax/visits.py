@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pixelcnn_jax.arguments import require_count
+from pixelcnn_jax.arguments import as_array, require_count
 from pixelcnn_jax.completion import known_rows
 from pixelcnn_jax.drawing import Method, Way, order_of, require_method
 from pixelcnn_jax.errors import require
@@ -47,7 +47,7 @@ def visit_steps(
     require_count("num_images", num_images)
     require_method(method)
     if known is not None:
-        known = np.asarray(known)
+        known = as_array("known", known)
         require(
             known.dtype == bool and known.ndim in (2, 3),
             f"known must be bool [H, W] or [B, H, W], got {known.dtype}"

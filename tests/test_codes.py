@@ -52,17 +52,25 @@ def test_a_prior_over_codes_learns_the_entropy_of_a_known_process():
 WIDE = pj.PixelCNNConfig.tiny(levels=16384, pixel_input="embedding")
 
 
-def test_logits_that_cannot_fit_are_refused_before_anything_is_made(monkeypatch):
-    model = pj.build_model(WIDE)
-    images = np.zeros((40, 6, 5, 1), np.uint16)
-    one = 4 * 30 * 16384  # bytes of an image's logits
+ATTENTIVE = pj.PixelSNAILConfig.tiny(height=64, width=64)
+
+
+@pytest.mark.parametrize(
+    ("config", "one"),
+    # Bytes of an image: its logits; three times the pairs of its positions as well.
+    [(WIDE, 4 * 30 * 16384), (ATTENTIVE, 4 * (4 * 64**2 + 3 * 64**4))],
+)
+def test_what_cannot_fit_is_refused_before_it_begins(config, one: int, monkeypatch):
+    model = pj.build_model(config)
+    images = np.zeros((40, config.height, config.width, 1), np.uint16)
+    assert model.image_pass_bytes(1, config.height, config.width) == one
     monkeypatch.setattr(memory, "memory_bytes", lambda: 20 * one)
     few = TrainingConfig(batch_size=40, microbatch_size=40 // jax.device_count())
     with monkeypatch.context() as patch:
-        patch.setattr("pixelcnn_jax.training.loop.build_model", None)  # not reached
+        patch.setattr("pixelcnn_jax.training.loop.Trainer", None)  # not reached
         with pytest.raises(pj.UserError, match="lower training.microbatch_size, or"):
-            pj.fit(pj.Config(model=WIDE, training=few), images)
-    shown = f"logits of 40 images must fit in memory, {20 * one / 2**30:.3g} GiB, and"
+            pj.fit(pj.Config(model=config, training=few), images)
+    shown = f"over 40 images must fit in memory, {20 * one / 2**30:.3g} GiB, and"
     with pytest.raises(pj.UserError, match=shown):
         pj.log_prob(model, images)
     with pytest.raises(pj.UserError, match="; lower batch_size"):

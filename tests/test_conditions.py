@@ -83,6 +83,11 @@ GOOD = some_conditions(kinds_model(), 2)
         (dict(condition=[1.0, 2.0]), "condition must be an array, got list"),
         (dict(condition=np.zeros((2, 3))), r"\[2, 2\], a vector for each image, got"),
         (dict(condition=np.full((2, 2), np.nan)), "must be finite numbers"),
+        (
+            dict(condition=np.full((2, 2), 2**32)),
+            "32 bits, got 4294967296 to .* floats",
+        ),
+        (dict(condition_map=np.full((2, 2, 3, 1), 2**31, "u4")), "fit in 32 bits"),
         (dict(condition_map=np.zeros((2, 2, 3))), "a map for each image, got float64"),
         (dict(condition_map=np.zeros((2, 4, 5, 1))), "divide .* 4 by 6, got 4 by 5"),
         (dict(condition_map=np.zeros((2, 8, 6, 1))), "divide .* 4 by 6, got 8 by 6"),

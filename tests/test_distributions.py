@@ -34,6 +34,22 @@ over_registry = pytest.mark.parametrize("distribution", REGISTRY, ids=str)
 regular_and_extreme = pytest.mark.parametrize("extreme", [False, True])
 
 
+@pytest.mark.parametrize(
+    "distribution", [Categorical(1, 4), DiscretizedLogisticMixture(1, 6, 3)], ids=str
+)
+@pytest.mark.parametrize("offset", [2.0**23, -(2.0**23)])
+def test_a_constant_added_to_all_logits_changes_no_draw(distribution, offset: float):
+    # At 2**23, float32 has whole numbers only.
+    outputs = np.round(random_outputs(distribution, 200) * 3)
+    shifted = outputs.copy()
+    # Logits are all that a categorical has, and the first of what a mixture has.
+    number = getattr(distribution, "num_mixtures", distribution.levels)
+    shifted.reshape(200, -1)[:, :number] += offset
+    keys = jax.random.split(KEY, 200)
+    expected, found = (draw(distribution, keys, x) for x in (outputs, shifted))
+    assert (found == expected).all() and len(np.unique(found)) > 1
+
+
 @functools.partial(jax.jit, static_argnums=(0, 3))
 def conditional(distribution: Distribution, outputs, before, channel: int) -> jax.Array:
     return distribution.conditional(outputs, before, channel)

@@ -4,13 +4,14 @@ import contextlib
 from collections.abc import Iterator
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import pixelcnn_jax as pj
 from pixelcnn_jax.config import TrainingConfig
 from pixelcnn_jax.data import ImageSet
-from tests.conftest import random_images, slowly, some_labels
+from tests.conftest import random_images, slowly, some_conditions
 from tests.family import member
 
 SETTINGS = {
@@ -37,19 +38,28 @@ def setting(request) -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize("name", ["gated-mixture", "snail", *slowly("book-wide", "pp")])
+MEMBERS = ["gated-mixture", "snail", *slowly("book-wide", "book-colour", "pp-odd")]
+
+
+@pytest.mark.parametrize("name", MEMBERS)
 def test_programs_are_of_one_type_under_each_setting(name: str, setting):
     """Traced only: what does not fit together is found before anything compiles."""
     model = member(name)
-    images, labels = random_images(model, 2), some_labels(model, 2)
+    images, given = random_images(model, 2), some_conditions(model, 2)
+    known = np.arange(images[0, ..., 0].size).reshape(images.shape[1:3]) < 4
 
     def program(key: jax.Array) -> tuple[jax.Array, ...]:
-        drawn = pj.sample(model, key, 2, labels=labels, method="cached")
-        filled = pj.sample(model, key, 2, labels=labels, method="full")
-        return drawn, filled, pj.log_prob(model, images, labels)
+        drawn = pj.sample(model, key, 2, method="cached", **given)
+        whole = pj.sample(model, key, 2, method="full", **given)
+        filled = pj.complete(model, key, images, known, method="cached", **given)
+        stepper = pj.Stepper(model, 2, **given)
+        law, state = stepper.next(stepper.begin())
+        law += stepper.next(stepper.push(state, images[:, 0, 0, 0]))[0]
+        return drawn, whole, filled, law, pj.log_prob(model, images, **given)
 
-    drawn, filled, nats = jax.eval_shape(program, jax.random.key(0))
-    assert drawn.dtype == filled.dtype == "int32" and nats.dtype == "float32"
+    *drawn, law, nats = jax.eval_shape(program, jax.random.key(0))
+    assert {x.dtype for x in drawn} == {jnp.dtype("int32")}
+    assert law.dtype == nats.dtype == "float32"
 
 
 def training_figures() -> list[tuple[float | None, ...]]:

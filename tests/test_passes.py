@@ -175,6 +175,16 @@ def test_a_row_equals_the_image_pass(kernel):
         np.testing.assert_allclose(found, expected[:, :, row], atol=1e-5)
 
 
+@each_model
+def test_of_no_images_there_are_no_outputs(name: str):
+    model = member(name)
+    images, given = random_images(model, 2), some_conditions(model, 2)
+    none = jax.tree.map(lambda x: x[:0], given)
+    some = jax.eval_shape(lambda: model(images, **given))
+    found = jax.eval_shape(lambda: model(images[:0], **none))
+    assert found.shape == (0, *some.shape[1:])
+
+
 def test_a_layer_applied_twice_is_refused():
     layer = CausalConv(3, 3, square(3), rngs=nnx.Rngs(0))
     caches = {"it": layer.init_cache(Spec(2, 5, 6))}

@@ -14,6 +14,7 @@ import pixelcnn_jax as pj
 from pixelcnn_jax import drawing, jobs, keys, sampling
 from pixelcnn_jax.layers import Conditions, Spec
 from pixelcnn_jax.models import PixelCNN
+from pixelcnn_jax.models.graph import Graph
 from pixelcnn_jax.order import Order
 from tests.conftest import same_conditions, slowly, some_conditions, tiny_model
 from tests.family import each_model, member, small_member
@@ -437,7 +438,7 @@ def test_the_compiled_loop_copies_no_cache(name: str):
     for method in methods_of(model)[1:]:
         job = jobs.Job(6, 1, 6, drawing.Way(method, c.height, c.width))
         arguments = (
-            jobs.Graph(graph),
+            Graph(graph),
             job,
             None,
             params,

@@ -71,6 +71,26 @@ def test_another_size_and_steps_outside_of_jit(gated: bool):
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
+@pytest.mark.parametrize("gated", [False, True])
+def test_a_plain_loop_compiles_once(gated: bool):
+    mixture = dict(distribution="logistic_mixture", num_mixtures=2) if gated else {}
+    model = tiny_model(gated=gated, channels=2, **mixture)
+    compiled = []
+    # Of every program, an operation outside of `jit` included.
+    jax.monitoring.register_event_duration_secs_listener(
+        lambda event, *_, **__: compiled.append(event) if "compile" in event else None
+    )
+    numbers = []
+    for _ in range(2):  # the second has its own weights
+        stepper = pj.Stepper(model, 2)
+        state = stepper.begin()
+        for _ in range(2 * stepper.width * 2):
+            log_probs, state = stepper.next(state)
+            state = stepper.push(state, np.asarray(log_probs).argmax(-1))
+            numbers.append(len(compiled))
+    assert numbers[0] > 0 and numbers[0] == numbers[-1]
+
+
 def test_an_old_state_can_be_gone_back_to():
     model = tiny_model()
     stepper = pj.Stepper(model, 2)

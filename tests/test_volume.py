@@ -79,12 +79,22 @@ def test_a_stream_is_the_sample_from_any_image_on(whole: np.ndarray):
         (dict(batch_size=0), "batch_size must be an integer of at least 1"),
         (dict(labels=np.zeros(2, int)), "labels"),
         (dict(size=(0, 3)), "size must be"),
+        (dict(method="nope"), "the method must be one of"),
+        (dict(temperature=-1), "the temperature must be"),
+        (dict(key=3), "the key must be one key"),
     ],
 )
 def test_a_stream_refuses_at_once(options: dict, message: str):
-    given = {"labels": some_labels(member(MODEL), 8), **options}
+    given = {"labels": some_labels(member(MODEL), 8), "key": jax.random.key(0)}
     with pytest.raises(pj.UserError, match=message):
-        pj.stream(member(MODEL), jax.random.key(0), 8, **given)
+        pj.stream(member(MODEL), num_images=8, **given | options)
+
+
+def test_a_stream_refuses_a_wavefront_of_a_model_without():
+    model = member("snail")
+    assert model.wavefront_lag is None
+    with pytest.raises(pj.UserError, match="use cached"):
+        pj.stream(model, jax.random.key(0), 8, method="wavefront")
 
 
 def test_a_folder_fills_in_shards_and_can_be_filled_further(

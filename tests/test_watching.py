@@ -38,6 +38,15 @@ def test_expected_entropies_add_up_to_that_of_images(name: str):
     np.testing.assert_allclose(found, expected, rtol=1e-4)
 
 
+def test_the_entropy_of_a_mixture_takes_the_memory_of_a_row():
+    fields = dict(height=32, width=32, channels=3, levels=256, num_mixtures=10)
+    model = tiny_model(distribution="logistic_mixture", **fields)
+    shape = jax.ShapeDtypeStruct((4, 32, 32, 3), "int32")
+    program = jax.jit(lambda x: pj.entropy_map(model, x)).lower(shape).compile()
+    row = 4 * 32 * 256 * 10 * 4  # a number for each level and component
+    assert program.memory_analysis().temp_size_in_bytes < 10 * row
+
+
 def test_images_that_do_not_fit_have_no_entropy():
     with pytest.raises(pj.UserError, match=r"images must be \[B, H, W, 1\]"):
         pj.entropy_map(tiny_model(), np.zeros((6, 5), int))

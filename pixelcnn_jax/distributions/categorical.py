@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from pixelcnn_jax.distributions.choice import gumbel_max
 from pixelcnn_jax.distributions.layout import positions_last
 
 
@@ -73,19 +74,15 @@ class Categorical:
         step: int,
         temperature: jax.Array | float,
     ) -> jax.Array:
-        """The pixels with the channel of this step drawn (Gumbel-max).
-
-        ``argmax(logits + temperature * gumbel)`` has the law of a softmax over
-        ``logits / temperature``, and at temperature 0 is the likeliest level.
-        """
+        """The pixels with the channel of this step drawn; see `gumbel_max`."""
 
         def gumbel(key: jax.Array) -> jax.Array:
             return jax.random.gumbel(jax.random.fold_in(key, step), (self.levels,))
 
         noise = jax.vmap(gumbel)(pixel_keys.reshape(-1))
         noise = noise.reshape(*pixel_keys.shape, self.levels)
-        scores = outputs[..., step, :] + temperature * noise
-        return before.at[..., step].set(jnp.argmax(scores, -1).astype(before.dtype))
+        drawn = gumbel_max(outputs[..., step, :], noise, temperature)
+        return before.at[..., step].set(drawn.astype(before.dtype))
 
 
 def _nats(logits: jax.Array, levels: jax.Array) -> jax.Array:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from pixelcnn_jax.distributions.choice import gumbel_max
 from pixelcnn_jax.distributions.layout import positions_last
 from pixelcnn_jax.distributions.logistic import log_bin_mass
 
@@ -18,6 +19,14 @@ At this scale the bin that a component is centred on holds 99.9 % of it, whateve
 number of levels: a smaller one would gain at most 0.0013 nats per channel, while the
 gradients and the cost of a miss grow with its inverse. For 256 levels it is -7.5 in the
 units of the network, near the -7 of the paper's code.
+"""
+
+LEAST_NOISE = -16.0
+"""Lower bound of the logistic noise; its upper end is 15.94.
+
+JAX makes it of a uniform number of 23 random bits. Where all are 0 that number stands
+for everything below 2**-23, but is taken to be 1e-38, of which the logistic is -87: one
+draw of eight million would be a level that the likelihood calls impossible.
 """
 
 MAX_LOG_SCALE_DRAWN = 60.0
@@ -143,7 +152,7 @@ class DiscretizedLogisticMixture:
         logistic = logistic.reshape(*pixel_keys.shape, self.channels)
 
         rows = outputs.reshape(*outputs.shape[:-1], -1, self.num_mixtures)
-        chosen = jnp.argmax(rows[..., 0, :] + temperature * gumbel, axis=-1)
+        chosen = gumbel_max(rows[..., 0, :], gumbel, temperature)
         row = jnp.take_along_axis(rows, chosen[..., None, None], axis=-1)[..., 0]
         component = self._components(list(jnp.moveaxis(row, -1, 0)))
 
@@ -229,4 +238,5 @@ class DiscretizedLogisticMixture:
         # A key for each number, so that a channel's noise does not depend on M.
         keys = fold(pixel_key, jnp.arange(1 + self.channels))
         gumbel = jax.random.gumbel(keys[0], (self.num_mixtures,))
-        return gumbel, jax.vmap(jax.random.logistic)(keys[1:])
+        logistic = jax.vmap(jax.random.logistic)(keys[1:])
+        return gumbel, jnp.maximum(logistic, LEAST_NOISE)

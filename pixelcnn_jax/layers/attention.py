@@ -16,7 +16,7 @@ from flax import nnx
 from jax import lax
 from jax.typing import DTypeLike
 
-from pixelcnn_jax.layers.base import At, CausalLayer, Row, Spec
+from pixelcnn_jax.layers.base import At, CausalLayer, Row, Spec, start_indices
 from pixelcnn_jax.layers.passes import CachedPass, Pass
 from pixelcnn_jax.layers.resnets import MakeNormed, Projection
 
@@ -116,7 +116,12 @@ class Attention(CausalLayer[Seen, Memory]):
         query, keys, values = (self._of_maps(y) for y in (x.query, keys, values))
         sums = self._sums(query, keys, values, place[:, None] > place)
         mixed = jnp.moveaxis(_mean(sums), (1, 3, 0, 2), (0, 1, 2, 3))  # [N, V, B, P]
-        return mixed.reshape(-1, mixed.shape[2], height, width)
+        features = self.num_heads * self.value_features
+        return mixed.reshape(features, mixed.shape[2], height, width)
+
+    def image_pass_bytes(self, spec: Spec) -> int:
+        pairs = spec.batch_size * self.num_heads * (spec.height * spec.width) ** 2
+        return 3 * 4 * pairs  # their scores, those allowed, and weights: float32
 
     def reverse_mode(self, x: Seen) -> jax.Array:
         # Weights of all pairs of positions would be kept for the gradient: they are
@@ -125,8 +130,9 @@ class Attention(CausalLayer[Seen, Memory]):
 
     def _of_maps(self, x_CBHW: jax.Array) -> jax.Array:
         """Maps as ``[B, N, P, C / N]``."""
-        heads = x_CBHW.reshape(self.num_heads, -1, x_CBHW.shape[1], *x_CBHW.shape[2:])
-        heads = heads.reshape(*heads.shape[:3], -1)
+        features, batch, height, width = x_CBHW.shape
+        shape = self.num_heads, features // self.num_heads, batch, height * width
+        heads = x_CBHW.reshape(shape)
         return jnp.moveaxis(heads, (0, 1, 2, 3), (1, 3, 0, 2)).astype(self.dtype)
 
     def _of_step(self, x_FBC: jax.Array) -> jax.Array:
@@ -228,7 +234,7 @@ class Attention(CausalLayer[Seen, Memory]):
     ) -> Memory:
         split = jnp.split(memory, [self.num_heads * self.key_features], -1)
         keys, values = (self._of_step(x)[None] for x in split)
-        start = row, 0, 0, column, 0
+        start = start_indices(row, 0, 0, column, 0)
         return cache._replace(
             keys=lax.dynamic_update_slice(cache.keys, keys, start),
             values=lax.dynamic_update_slice(cache.values, values, start),

@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -157,6 +158,11 @@ class CausalLayer(nnx.Module, Generic[X, C]):
         is one, at the price of forward-mode differentiation."""
         return self(x)
 
+    def image_pass_bytes(self, spec: Spec) -> int:
+        """What an image pass over images like these, on the grid of the layer's input,
+        holds at a time, if it is more than a few maps of features; 0: it is not."""
+        return 0
+
     def calibrate(self, y_DBHW: jax.Array) -> None:
         """Initialise parameters from the layer's outputs for a first batch, if
         `needs_calibration`."""
@@ -189,6 +195,12 @@ class CausalLayer(nnx.Module, Generic[X, C]):
         """Rows of its grid, above its own, whose inputs a step reads; None: all."""
         # Right for every layer; a number spares a prefill some work.
         return None
+
+
+def start_indices(*start: jax.Array | int) -> list[jax.Array]:
+    """Where a slice starts: of one type, as JAX wants it, also where integers have 64
+    bits."""
+    return [jnp.asarray(x, jnp.int32) for x in start]
 
 
 LayerOf: TypeAlias = CausalLayer[X, Any]

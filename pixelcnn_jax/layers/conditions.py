@@ -7,7 +7,14 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import lax
 
-from pixelcnn_jax.layers.base import At, CausalLayer, ReadConditions, Row, Spec
+from pixelcnn_jax.layers.base import (
+    At,
+    CausalLayer,
+    ReadConditions,
+    Row,
+    Spec,
+    start_indices,
+)
 from pixelcnn_jax.layers.products import add_to_maps
 
 
@@ -124,10 +131,8 @@ class ConditionBias(CausalLayer[tuple[jax.Array, ReadConditions], Cache]):
         columns = columns // right
         # A slice per position, as in `rings`: faster than a gather on a CPU.
         size = (1, 1, *cache.values.shape[2:])
-        here = [
-            lax.dynamic_slice(cache.values, (rows[f], columns[f], 0, 0), size)[0]
-            for f in range(width)
-        ]
+        starts = [start_indices(rows[f], columns[f], 0, 0) for f in range(width)]
+        here = [lax.dynamic_slice(cache.values, at, size)[0] for at in starts]
         return jnp.concatenate(here)
 
 

@@ -5,6 +5,7 @@ sums and everything else stay float32. That is more exact than computing through
 bfloat16, and it is what the matrix units of CPUs and accelerators do.
 """
 
+import math
 from collections.abc import Sequence
 from functools import partial
 
@@ -59,17 +60,18 @@ def add_to_maps(y: jax.Array, bias: jax.Array) -> jax.Array:
     """
     # In two axes: in four, XLA's code for a CPU divides the index of every element to
     # find its feature, which made 6 % of the time of an update of the book's network.
-    rows = y.reshape(bias.size, -1)
-    return (rows + bias.reshape(-1, 1)).reshape(y.shape)
+    # No -1 in the shapes, which of no images could be any number.
+    rows = y.reshape(bias.size, math.prod(y.shape[bias.ndim :]))
+    return (rows + bias.reshape(bias.size, 1)).reshape(y.shape)
 
 
 def _flat(x: jax.Array) -> jax.Array:
     """Maps ``[C, B, H, W]`` as a matrix ``[C, positions]``."""
-    return x.reshape(x.shape[0], -1)
+    return x.reshape(x.shape[0], math.prod(x.shape[1:]))
 
 
 def _unflat(y: jax.Array, like: jax.Array) -> jax.Array:
-    return y.reshape(-1, *like.shape[1:])
+    return y.reshape(y.shape[0], *like.shape[1:])
 
 
 def _product(a: jax.Array, b: jax.Array, dtype: DTypeLike) -> jax.Array:

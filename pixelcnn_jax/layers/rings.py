@@ -23,7 +23,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import DTypeLike
 
-from pixelcnn_jax.layers.base import At, Front, Row, Spec
+from pixelcnn_jax.layers.base import At, Front, Row, Spec, start_indices
 from pixelcnn_jax.masks import Taps, reach
 
 
@@ -57,12 +57,14 @@ class Ring:
         x_FBC = x_FBC.astype(cache.dtype)
         if isinstance(at, Row):
             start = (at.row % cache.shape[0], self.left, 0, 0)
-            return lax.dynamic_update_slice(cache, x_FBC[None], _int32(start))
+            return lax.dynamic_update_slice(cache, x_FBC[None], start_indices(*start))
         # One small update per position, not a scatter: XLA does it in place and, on a
         # CPU, as a plain copy of memory. A front has few positions.
         for f in range(x_FBC.shape[0]):
             start = (at.rows_F[f] % cache.shape[0], at.columns_F[f] + self.left, 0, 0)
-            cache = lax.dynamic_update_slice(cache, x_FBC[f][None, None], _int32(start))
+            cache = lax.dynamic_update_slice(
+                cache, x_FBC[f][None, None], start_indices(*start)
+            )
         return cache
 
     def read(
@@ -97,7 +99,7 @@ class Ring:
             column = at.columns_F[f] * stride + (self.left + first)
             segment = lax.dynamic_slice(
                 cache,
-                (row, column, 0, 0),
+                start_indices(row, column, 0, 0),
                 (1, last - first + 1, batch_size, features),
             )[0]
             segments |= {(tap_row, c): segment[c - first] for c in columns}
@@ -117,8 +119,3 @@ class Ring:
         # From the tap's column on: what every position of the row sees, pads included.
         starts = [(row, self.left + column) for row, column in taps]
         return [rows[row][start : start + width : stride] for row, start in starts]
-
-
-def _int32(start: tuple[jax.Array | int, ...]) -> list[jax.Array]:
-    """Indices of one type, as JAX wants them, also where integers have 64 bits."""
-    return [jnp.asarray(x, jnp.int32) for x in start]

@@ -11,7 +11,7 @@ from typing import NoReturn
 import jax
 import jax.numpy as jnp
 
-from pixelcnn_jax.layers.base import At, Row, Spec
+from pixelcnn_jax.layers.base import At, Row, Spec, start_indices
 from pixelcnn_jax.layers.normed import NormedConv
 from pixelcnn_jax.layers.products import (
     gather,
@@ -171,14 +171,14 @@ class Grow(NormedConv):
         """What the cache has of the cells at these coarse positions."""
         if isinstance(at, Row):
             return cache
-        start = (0, STRIDE * at.columns_F[0], 0, 0)
+        start = start_indices(0, STRIDE * at.columns_F[0], 0, 0)
         return jax.lax.dynamic_slice(cache, start, (2, STRIDE, *cache.shape[2:]))
 
     def write(self, cache: jax.Array, at: At, cells: jax.Array) -> jax.Array:
         """The cache with these cells at these coarse positions."""
         if isinstance(at, Row):
             return cells
-        start = (0, STRIDE * at.columns_F[0], 0, 0)
+        start = start_indices(0, STRIDE * at.columns_F[0], 0, 0)
         return jax.lax.dynamic_update_slice(cache, cells, start)
 
     def read(self, cells: jax.Array, at: At, width: int) -> jax.Array:

@@ -173,6 +173,14 @@ class PixelModel(nnx.Module):
         raw = self.network(x, above, read, apply)
         return self.distribution.outputs(raw, apply.features)
 
+    def image_pass_bytes(self, count: int, height: int, width: int) -> int:
+        """The memory that so many images take at least: that of the outputs, and of
+        the layer that needs most."""
+        outputs = 4 * count * height * width * self.distribution.num_outputs
+        spec = Spec(count, height, width)
+        layers = self.causal_layers().values()
+        return outputs + max(x.image_pass_bytes(spec.on_grid(x.scale)) for x in layers)
+
     @property
     def needs_calibration(self) -> bool:
         """Whether its first weights come from a batch of images; see `calibrate`."""

@@ -15,7 +15,6 @@ from pixelcnn_jax.config import (
     PixelCNNPPConfig,
     PixelSNAILConfig,
 )
-from pixelcnn_jax.distributions import build_distribution
 from pixelcnn_jax.errors import require
 from pixelcnn_jax.memory import require_memory
 from pixelcnn_jax.models.base import PixelModel
@@ -73,12 +72,3 @@ def _build(config: ModelConfig, key: jax.Array) -> PixelModel:
 def _initial_state(config: ModelConfig, key: jax.Array) -> nnx.State:
     # One compiled program draws all weights; one for each layer would take seconds.
     return nnx.state(_build(config, key))
-
-
-def outputs_bytes(config: ModelConfig, num_images: int) -> int:
-    """What the network's outputs for so many images take, as float32.
-
-    Of a categorical output these are the logits, one for each level.
-    """
-    outputs = build_distribution(config).num_outputs
-    return 4 * num_images * config.height * config.width * outputs

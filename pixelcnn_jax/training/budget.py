@@ -1,20 +1,19 @@
-"""The memory of logits, which of many levels are more than all else together."""
+"""The memory of the widest values: logits of many levels, or attention's weights."""
 
 from jax.sharding import Mesh
 
-from pixelcnn_jax.config import Config
 from pixelcnn_jax.memory import require_memory
-from pixelcnn_jax.models.build import outputs_bytes
+from pixelcnn_jax.models.base import PixelModel
 from pixelcnn_jax.training.shares import Shares
 
 JUDGED_BYTES = 2**28
-"""Of logits that the figures of an epoch may take at a time."""
+"""That the figures of an epoch may take at a time."""
 
 
-def require_memory_for(config: Config, shares: Shares) -> None:
-    """Raise, before anything is made, if an update's logits can't fit.
+def require_memory_for(model: PixelModel, shares: Shares) -> None:
+    """Raise, before it begins, if an update can't fit.
 
-    They and their gradient are there at once, of a microbatch per device.
+    The widest values and their gradient are there at once, of a microbatch per device.
 
     Raises:
         UserError: they take more than there is.
@@ -23,8 +22,8 @@ def require_memory_for(config: Config, shares: Shares) -> None:
     devices = shares.mesh.size if _is_cpu(shares.mesh) else 1
     images = devices * shares.microbatch
     require_memory(
-        f"the logits of {images} images and their gradient",
-        2 * outputs_bytes(config.model, images),
+        f"the network's pass over {images} images and its gradient",
+        2 * _bytes(model, images),
         "lower training.microbatch_size, or training.batch_size",
         there=None if devices > 1 else _accelerator_bytes(shares.mesh),
     )
@@ -41,7 +40,10 @@ def _accelerator_bytes(mesh: Mesh) -> int | None:
     return (mesh.devices.flat[0].memory_stats() or {}).get("bytes_limit")
 
 
-def judged_at_once(config: Config) -> int:
+def judged_at_once(model: PixelModel) -> int:
     """Images whose likelihood is computed at a time for the figures of an epoch."""
-    one = outputs_bytes(config.model, 1)
-    return max(1, min(128, JUDGED_BYTES // one))
+    return max(1, min(128, JUDGED_BYTES // _bytes(model, 1)))
+
+
+def _bytes(model: PixelModel, count: int) -> int:
+    return model.image_pass_bytes(count, model.config.height, model.config.width)

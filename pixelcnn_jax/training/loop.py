@@ -63,9 +63,9 @@ def learn(
         UserError: the images are not what the model takes, or the likelihood does not
             stay finite.
     """
-    size = config.model.height, config.model.width
-    require_memory_for(config, share_out(config.training, size, jax.devices()))
     model = build_model(config.model, config.seed)
+    size = config.model.height, config.model.width
+    require_memory_for(model, share_out(config.training, size, jax.devices()))
     images = source if isinstance(source, ImageSet) else source.peek()
     images = suited(model, images, "training")
     validation = suited(model, validation, "validation")
@@ -195,7 +195,7 @@ def _judge(
     bits = evaluate(
         model,
         judged.images,
-        batch_size=judged_at_once(config),
+        batch_size=judged_at_once(model),
         **judged.given(),
     ).bits_per_dim
     _require_number(bits, step)

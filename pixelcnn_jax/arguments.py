@@ -28,14 +28,14 @@ def require_count(name: str, value: object) -> None:
     )
 
 
-def require_size(size: object) -> None:
+def require_size(size: object, name: str = "size") -> None:
     """Raise unless ``size`` is the height and the width of an image."""
     require(
         # Below 2**15 each, so that a position row * W + column fits in 32 bits.
         isinstance(size, tuple)
         and len(size) == 2
         and all(is_integer(x) and 1 <= x < 2**15 for x in size),
-        f"size must be (height, width), two integers from 1 to {2**15 - 1}, got"
+        f"{name} must be (height, width), two integers from 1 to {2**15 - 1}, got"
         f" {size!r}; leave it out for the size of the training images",
     )
 

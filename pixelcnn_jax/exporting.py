@@ -11,7 +11,7 @@ from pixelcnn_jax import __version__, keys
 from pixelcnn_jax.arguments import require_count, require_path, require_size
 from pixelcnn_jax.config import ModelConfig
 from pixelcnn_jax.drawing import Given, Method, Way, choose_method, require_method
-from pixelcnn_jax.errors import UserError
+from pixelcnn_jax.errors import UserError, require
 from pixelcnn_jax.files import write_bytes
 from pixelcnn_jax.jobs import Job, run
 from pixelcnn_jax.layers import Conditions
@@ -57,8 +57,15 @@ def export_sampler(
     size = size_for(model, size)
     require_method(method)
     choose_method(model, method, num_images)  # a wavefront may be impossible
-    map_size = size if map_size is None else map_size
-    require_size(map_size)
+    if map_size is None:
+        map_size = size
+    else:
+        require(
+            config.condition_channels > 0,
+            f"map_size needs a model with condition maps, got {map_size!r} for one"
+            " without; leave it out",
+        )
+    require_size(map_size, "map_size")
     example = _conditions(config, num_images, map_size)
     require_conditions(model, example, (num_images, *size))
     program, weights = _program(model, num_images, Way(method, *size), example)

@@ -57,10 +57,18 @@ def write_bytes(path: Path, content: bytes) -> None:
             # Without this, a file system may rename before the content is on disk.
             os.fsync(file.fileno())
         os.replace(scratch, path)
-    except OSError:
+    except BaseException:  # an interruption, too
         with contextlib.suppress(OSError):
             scratch.unlink(missing_ok=True)
         raise
+
+
+def try_to_write(path: Path) -> None:
+    """Raise OSError if `write_bytes` could not; nothing is changed."""
+    scratch = path.with_name(scratch_name(path.name))
+    with open(scratch, "wb"):
+        pass
+    scratch.unlink()
 
 
 def write_text(path: Path, text: str) -> None:
@@ -76,6 +84,9 @@ def new_folder(path: Path) -> Iterator[Path]:
         FileExistsError: the place is taken: by a file, or a folder that is not empty.
         OSError: it can't be written.
     """
+    path = path.resolve()  # which has a name: "." has none
+    if path == Path.cwd():
+        raise OSError(errno.EBUSY, "it is the current folder", str(path))
     if path.exists() and not (path.is_dir() and not any(path.iterdir())):
         raise FileExistsError(f"{path} exists")
     path.parent.mkdir(parents=True, exist_ok=True)

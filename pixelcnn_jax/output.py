@@ -15,7 +15,10 @@ def open_closed() -> None:
 def say(line: str) -> None:
     """A line, at once, even if the output is a file; left out if it can't be said."""
     try:
-        print(line, flush=True)
+        try:
+            print(line, flush=True)
+        except UnicodeEncodeError:  # a file's name in other bytes
+            print(line.encode("ascii", "backslashreplace").decode(), flush=True)
     except (OSError, ValueError):
         discard()
 

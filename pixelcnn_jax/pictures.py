@@ -3,6 +3,7 @@
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -49,19 +50,49 @@ def to_tiles(images: np.ndarray, levels: int) -> np.ndarray:
 
 def arrange(tiles: np.ndarray, labels: np.ndarray | None = None) -> np.ndarray:
     """Tiles uint8 ``[N, H, W, 3]`` side by side, as `grid` does with images."""
-    places = _places(len(tiles), labels)
-    rows, columns = (1 + max(place[axis] for place in places) for axis in (0, 1))
-    scale = max(1, round(GRID_WIDTH / (columns * (tiles.shape[2] + 1))))
-    gap = max(1, scale // 2)
+    count, height, width = tiles.shape[:3]
+    places, scale, gap, size = _layout(count, height, width, labels)
     tiles = tiles.repeat(scale, axis=1).repeat(scale, axis=2)
     tall, wide = tiles.shape[1:3]
-    picture = np.full(
-        (rows * (tall + gap) + gap, columns * (wide + gap) + gap, 3), 64, np.uint8
-    )
+    picture = np.full((*size, 3), 64, np.uint8)
     for tile, (row, column) in zip(tiles, places, strict=True):
         top, left = gap + row * (tall + gap), gap + column * (wide + gap)
         picture[top : top + tall, left : left + wide] = tile
     return picture
+
+
+def grid_size(
+    shape: Sequence[int], labels: np.ndarray | None = None
+) -> tuple[int, int]:
+    """Height and width of the `grid` of images ``[N, H, W, C]``."""
+    count, height, width, channels = shape
+    width *= 1 if channels in (1, 3) else channels
+    return _layout(count, height, width, labels).size
+
+
+class _Layout(NamedTuple):
+    """Where the tiles of a picture go."""
+
+    places: list[tuple[int, int]]
+    """The row and column of each."""
+    scale: int
+    """By which they are enlarged."""
+    gap: int
+    """Pixels between them."""
+    size: tuple[int, int]
+    """Height and width of the picture."""
+
+
+def _layout(count: int, height: int, width: int, labels: np.ndarray | None) -> _Layout:
+    places = _places(count, labels)
+    rows, columns = (1 + max(place[axis] for place in places) for axis in (0, 1))
+    scale = max(1, round(GRID_WIDTH / (columns * (width + 1))))
+    gap = max(1, scale // 2)
+    size = (
+        rows * (height * scale + gap) + gap,
+        columns * (width * scale + gap) + gap,
+    )
+    return _Layout(places, scale, gap, size)
 
 
 def _places(count: int, labels: np.ndarray | None) -> list[tuple[int, int]]:

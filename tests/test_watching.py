@@ -190,7 +190,7 @@ def test_sample_shows_how_images_came_about(plain, images, tmp_path, capsys):  #
         ),
         (
             ["--animate", "x.gif", "--num-images", "2000"],
-            "num_images of at most 1024, got 2000",
+            "animate shows at most 1024 images, got 2000",
         ),
     ],
 )

@@ -37,7 +37,9 @@ def parse_classes(text: str | None, num_classes: int) -> list[int]:
     if text == "none":
         return []
     named = f"0-{num_classes - 1}" if text is None else text
-    parts = [re.fullmatch(r"(\d+)(?:-(\d+))?", part) for part in named.split(",")]
+    parts = [
+        re.fullmatch(r"(\d{1,9})(?:-(\d{1,9}))?", part) for part in named.split(",")
+    ]
     bounds = [(int(part[1]), int(part[2] or part[1])) for part in parts if part]
     require(
         all(parts) and all(low <= high < num_classes for low, high in bounds),

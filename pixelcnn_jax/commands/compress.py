@@ -12,12 +12,14 @@ from pixelcnn_jax import compression
 from pixelcnn_jax.commands.flags import Command, flags_of, parse, require_two
 from pixelcnn_jax.commands.image_files import (
     read_images,
+    require_different,
     require_writable,
     write,
     write_images,
 )
 from pixelcnn_jax.errors import UserError
 from pixelcnn_jax.files import LARGEST, read_bytes
+from pixelcnn_jax.output import say
 from pixelcnn_jax.runs import Which, load
 
 ABOUT = "Compress images without loss, by the probabilities of a trained model."
@@ -33,7 +35,7 @@ class Settings:
     output: Annotated[str, tyro.conf.Positional]
     """The file to write."""
     workdir: str = "digits"
-    """A run's folder, or the model that ships with the package: digits."""
+    """A run's folder, or a model that ships with the package: digits, fashion-mnist."""
     checkpoint: Which = "best"
     """The best on the validation images (the latest if there were none), or the
     latest."""
@@ -70,6 +72,7 @@ def decompress(args: list[str], program: str) -> None:
     settings = _settings(args, program, BACK)
     output = Path(settings.output)
     require_writable(output, (".npz", ".npy", ".png"))
+    require_different({"output": settings.output, "input": settings.input})
     try:
         packed = read_bytes(Path(settings.input), LARGEST)
     except OSError as error:
@@ -91,7 +94,7 @@ def _settings(args: list[str], program: str, about: str) -> Settings:
 
 def _report(output: Path, images: np.ndarray, size: int, seconds: float) -> None:
     bits = 8 * size / images.size
-    print(
+    say(
         f"{output}: {len(images)} images, {size} bytes compressed, {bits:.4f} bits/dim,"
         f" {len(images) / seconds:.1f} images/s, compilation included"
     )

@@ -27,7 +27,7 @@ class Settings:
     """Which model, and where the page is."""
 
     workdir: str = "digits"
-    """A run's folder, or the model that ships with the package: digits."""
+    """A run's folder, or a model that ships with the package: digits, fashion-mnist."""
     checkpoint: Which = "best"
     """The best on the validation images (the latest if there were none), or the
     latest."""

@@ -1,6 +1,7 @@
 """Print the likelihood of a set of images under a trained model."""
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -10,10 +11,11 @@ from pixelcnn_jax import hosts
 from pixelcnn_jax.anomaly import require_same_images
 from pixelcnn_jax.commands.anomalies import Comparison
 from pixelcnn_jax.commands.flags import SPREADS, Command, flags_of, parse
+from pixelcnn_jax.commands.image_files import require_writable
 from pixelcnn_jax.commands.image_sets import another_set, read_set
-from pixelcnn_jax.commands.score_files import write_scores
+from pixelcnn_jax.commands.score_files import FILES, write_scores
 from pixelcnn_jax.config import IMAGES, DataConfig
-from pixelcnn_jax.data import require_used
+from pixelcnn_jax.data import Lazy, require_used
 from pixelcnn_jax.errors import UserError, require
 from pixelcnn_jax.likelihood import (
     Evaluation,
@@ -33,7 +35,7 @@ class Settings:
     """What to evaluate, on what."""
 
     workdir: str = "digits"
-    """A run's folder, or the model that ships with the package: digits."""
+    """A run's folder, or a model that ships with the package: digits, fashion-mnist."""
     checkpoint: Which = "best"
     """The best on the validation images (the latest if there were none), or the
     latest."""
@@ -77,6 +79,9 @@ def run(args: list[str], program: str) -> None:
     folder = None if settings.output is None else Path(settings.output)
     if folder is not None:
         hosts.by_first(lambda: _make(folder))
+        for name in FILES:
+            path = folder / name
+            hosts.by_first(lambda path=path: require_writable(path, (path.suffix,)))
     found = Run.named(settings.workdir)
     config = found.config()
     named = _data_config(settings, config.data)
@@ -126,15 +131,16 @@ def _make(folder: Path) -> None:
 
 def _data_config(settings: Settings, named: DataConfig) -> DataConfig:
     """The run's data, or what the flags name in their place."""
-    if settings.data_dir is not None:
-        place = "path" if named.source == IMAGES else "data_dir"
-        named = dataclasses.replace(named, **{place: settings.data_dir})
     if settings.data is None:
+        if settings.data_dir is not None:
+            place = "path" if named.source == IMAGES else "data_dir"
+            named = dataclasses.replace(named, **{place: settings.data_dir})
         require_used(named, settings.data_dir)
         return named
+    place = named.data_dir if settings.data_dir is None else settings.data_dir
     # Another set may be too small to hold out as many images as the run's own.
     held_out = named.validation_images if settings.split == "validation" else 0
-    named = another_set(named, settings.data, named.data_dir, held_out)
+    named = another_set(named, settings.data, place, held_out)
     require_used(named, settings.data_dir)
     return named
 
@@ -143,7 +149,7 @@ def _comparison(settings: Settings, named: DataConfig, model: PixelModel) -> Com
     """The background model and the outliers that the flags name."""
     background = outliers = None
     if settings.background is not None:
-        background = Run.named(settings.background).load(settings.checkpoint)
+        background = _background(settings.background, settings.checkpoint)
         require_same_images(model, background)
     if settings.outliers is None:
         require(
@@ -152,12 +158,36 @@ def _comparison(settings: Settings, named: DataConfig, model: PixelModel) -> Com
             " outliers",
         )
     else:
-        other = another_set(named, settings.outliers, settings.outliers_dir)
-        require_used(other, settings.outliers_dir)
-        # Whatever they show: what does not belong has no class of the model's.
-        unlabelled = dataclasses.replace(model.config, num_classes=0)
-        outliers = read_set(other, unlabelled, "test", whole=True)[0].images
+        try:
+            outliers = _outliers(settings, settings.outliers, named, model)
+        except UserError as error:
+            raise UserError(_of_outliers(str(error))) from error
     return Comparison(background, outliers)
+
+
+def _background(run: str, checkpoint: Which) -> PixelModel:
+    try:
+        return Run.named(run).load(checkpoint)
+    except UserError as error:
+        raise UserError(
+            f"background must be a run that can be read, got {run}: {error}"
+        ) from error
+
+
+def _outliers(
+    settings: Settings, outliers: str, named: DataConfig, model: PixelModel
+) -> np.ndarray | Lazy:
+    other = another_set(named, outliers, settings.outliers_dir)
+    require_used(other, settings.outliers_dir)
+    # Whatever they show: what does not belong has no class of the model's.
+    unlabelled = dataclasses.replace(model.config, num_classes=0)
+    return read_set(other, unlabelled, "test", whole=True)[0].images
+
+
+def _of_outliers(message: str) -> str:
+    """A message about a set, which was named by other flags."""
+    message = message.replace("data.data_dir", "outliers_dir")
+    return re.sub(r"^data\b(\.source|\.path)?", "outliers", message)
 
 
 def _logs(weights: np.ndarray | None) -> np.ndarray:

@@ -11,6 +11,7 @@ from pixelcnn_jax.commands.flags import Command, flags_of, parse, require_two
 from pixelcnn_jax.commands.image_files import require_writable
 from pixelcnn_jax.commands.sample_settings import NUM_IMAGES
 from pixelcnn_jax.exporting import export_sampler
+from pixelcnn_jax.output import say
 from pixelcnn_jax.runs import Which, load
 from pixelcnn_jax.sampling import Method
 
@@ -22,7 +23,7 @@ class Settings:
     """Whose sampler, and where to."""
 
     workdir: Annotated[str, tyro.conf.Positional]
-    """A run's folder, or the model that ships with the package: digits."""
+    """A run's folder, or a model that ships with the package: digits, fashion-mnist."""
     output: Annotated[str, tyro.conf.Positional]
     """The file to write, .pxs."""
     checkpoint: Which = "best"
@@ -64,7 +65,7 @@ def run(args: list[str], program: str) -> None:
         size=size,
         map_size=map_size,
     )
-    print(
+    say(
         f"{output}: {settings.num_images} images per call,"
         f" {output.stat().st_size} bytes, weights included"
     )

@@ -3,6 +3,7 @@
 import io
 import os
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,10 @@ from PIL import Image
 from pixelcnn_jax import pictures
 from pixelcnn_jax.data import decoding
 from pixelcnn_jax.errors import UserError, require
-from pixelcnn_jax.files import LARGEST, read_bytes, write_bytes
+from pixelcnn_jax.files import LARGEST, read_bytes, try_to_write, write_bytes
+
+NUMBERS = "biuf"
+"""Kinds of arrays that are read."""
 
 
 def require_writable(
@@ -29,11 +33,30 @@ def require_writable(
         writable = (
             output.parent.is_dir()
             and (output.is_file() or not output.exists())
-            and os.access(output if output.exists() else output.parent, os.W_OK)
+            # A file that was protected is not to be replaced.
+            and (not output.exists() or os.access(output, os.W_OK))
         )
-    except OSError as error:  # a name that is too long
+        require(writable, f"{rule} {output}")
+        try_to_write(output)
+    except OSError as error:  # a name that is too long, a folder that is protected
         raise UserError(f"{rule} {output} ({error.strerror})") from error
-    require(writable, f"{rule} {output}")
+
+
+def require_different(files: Mapping[str, str | None]) -> None:
+    """Raise if two flags name one file, of which one is to be written.
+
+    Args:
+        files: what each names; those that are written come first.
+    """
+    seen: dict[str, str] = {}
+    for field, name in files.items():
+        if name is not None:
+            other = seen.setdefault(os.path.realpath(name), field)
+            require(
+                other == field,
+                f"{field} must be another file than {other}, which would overwrite it,"
+                f" got {name} for both",
+            )
 
 
 def write(output: Path, content: bytes) -> None:
@@ -80,7 +103,13 @@ def read_images(field: str, path: str) -> tuple[np.ndarray, np.ndarray | None]:
         f"{field} must hold an array named images, got {path} with"
         f" {', '.join(arrays) or 'none'}",
     )
-    return arrays["images"], arrays.get("labels")
+    images, labels = arrays["images"], arrays.get("labels")
+    require(
+        labels is None or labels.shape == images.shape[:1],
+        f"{field} must hold a label for each image, got {path} with labels of shape"
+        f" {[] if labels is None else list(labels.shape)}",
+    )
+    return images, labels
 
 
 def read_mask(field: str, path: str) -> np.ndarray:
@@ -127,15 +156,22 @@ def _require_small(content: io.BytesIO) -> None:
 
 
 def read_arrays(field: str, path: str) -> dict[str, np.ndarray]:
-    """The arrays of a file by name; that of a .npy file is ``images``."""
+    """The arrays of numbers in a file by name; that of a .npy file is ``images``."""
     try:
         content = io.BytesIO(_content(path))
         _require_small(content)
         loaded = np.load(content, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
+            if loaded.dtype.kind not in NUMBERS:
+                raise ValueError(str(loaded.dtype))
             return {"images": loaded}
         with loaded:
-            return dict(loaded)
+            # A member that is no array comes as its bytes.
+            return {
+                name: array
+                for name, array in loaded.items()
+                if isinstance(array, np.ndarray) and array.dtype.kind in NUMBERS
+            }
     # NumPy raises whatever a damaged archive makes it stumble over.
     except Exception as error:
         detail = " ".join(str(error).split()) or type(error).__name__

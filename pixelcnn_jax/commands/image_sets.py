@@ -1,11 +1,13 @@
 """The image sets that flags name."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 
 from pixelcnn_jax import data, hosts
 from pixelcnn_jax.config import IMAGES, DataConfig, ModelConfig
+from pixelcnn_jax.errors import require
 
 
 def another_set(
@@ -20,6 +22,11 @@ def another_set(
         data_dir: where a set of the catalogue lies.
         held_out: its validation images.
     """
+    require(
+        "/" in source or not Path(source).is_dir(),
+        "data must be the name of an image set, or a path with a / in it, got"
+        f" {source}, which is a folder; pass ./{source}",
+    )
     if "/" in source or source.endswith((".npy", ".npz")):
         return dataclasses.replace(
             named, source=IMAGES, path=source, validation_images=held_out

@@ -15,6 +15,7 @@ from pixelcnn_jax.errors import require
 from pixelcnn_jax.files import write_text
 from pixelcnn_jax.likelihood import evaluate
 from pixelcnn_jax.models.base import PixelModel
+from pixelcnn_jax.output import say
 from pixelcnn_jax.runs import Run, Which, model_folder, write_model
 
 ABOUT = "Copy what sampling needs of a run into a folder to share, with a model card."
@@ -64,7 +65,7 @@ def run(args: list[str], program: str) -> None:
         card = model_card(target.name, model, config, figures, settings.licence)
         write_text(place / "README.md", card)
         write_text(place / "SHA256SUMS", checksums(place))
-    print(f"{target}: {source.path} at step {step}, with checksums and README.md")
+    say(f"{target}: {source.path} at step {step}, with checksums and README.md")
 
 
 def shared_config(config: Config, name: str) -> Config:

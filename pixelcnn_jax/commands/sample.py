@@ -10,6 +10,7 @@ from pixelcnn_jax.commands.image_files import require_writable
 from pixelcnn_jax.commands.sample_jobs import Job, draw_exported
 from pixelcnn_jax.commands.sample_settings import FLAGS, Settings, check, is_folder
 from pixelcnn_jax.commands.watch import check_watch
+from pixelcnn_jax.output import say
 from pixelcnn_jax.runs import load
 from pixelcnn_jax.training.stopping import StopRequest
 
@@ -51,7 +52,7 @@ def run(args: list[str], program: str) -> None:
 
 def _report(output: Path, count: int, began: float) -> None:
     seconds = time.perf_counter() - began
-    print(f"{output}: {count} images in {seconds:.1f} s, compilation included")
+    say(f"{output}: {count} images in {seconds:.1f} s, compilation included")
 
 
 COMMAND = Command("sample", ABOUT, FLAGS, run, spreads=True)

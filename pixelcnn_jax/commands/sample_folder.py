@@ -11,7 +11,7 @@ import filelock
 from pixelcnn_jax import hosts, locks
 from pixelcnn_jax.commands.image_files import write
 from pixelcnn_jax.errors import UserError, require
-from pixelcnn_jax.files import read_text
+from pixelcnn_jax.files import read_text, scratch_name
 
 SETTINGS = "samples.json"
 """What the images depend on; see `hold_folder`."""
@@ -79,7 +79,7 @@ def _lock(path: Path) -> contextlib.ExitStack:
 
 def _require_same(path: Path, settings: Mapping[str, object]) -> None:
     if not (path / SETTINGS).exists():
-        others = {x.name for x in path.iterdir()} - {LOCK}
+        others = {x.name for x in path.iterdir()} - {LOCK, scratch_name(SETTINGS)}
         require(
             not others,
             f"output must be a new folder, an empty one or one that sample has begun,"

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from pixelcnn_jax import completion, hosts
+from pixelcnn_jax.arguments import require_count
 from pixelcnn_jax.commands.background import in_background
 from pixelcnn_jax.commands.choices import parse_classes, parse_labels
 from pixelcnn_jax.commands.given_conditions import (
@@ -24,9 +25,9 @@ from pixelcnn_jax.commands.progress import Progress
 from pixelcnn_jax.commands.sample_files import make_store
 from pixelcnn_jax.commands.sample_folder import Gap, Store, hold_folder
 from pixelcnn_jax.commands.sample_settings import Settings
-from pixelcnn_jax.commands.watch import Watched, write_watched
+from pixelcnn_jax.commands.watch import Watched, check_picture, write_watched
 from pixelcnn_jax.compression import fingerprints
-from pixelcnn_jax.errors import require
+from pixelcnn_jax.errors import UserError, require
 from pixelcnn_jax.exported import load_sampler
 from pixelcnn_jax.memory import require_memory
 from pixelcnn_jax.models.base import PixelModel
@@ -51,12 +52,13 @@ class Job:
 
     def draw(self) -> int:
         """Draw images into a file."""
-        count, c = self.settings.num_images, self.model.config
+        count, c = self.settings.count, self.model.config
         height, width = self.size or (c.height, c.width)
         # Integers of 32 bits, once in batches and once together.
         size = 2 * 4 * count * height * width * c.channels
         require_memory(f"{count} images in one file", size, "pass a folder as output")
         labels, parts = self._labels(count), []
+        check_picture(self.settings, (count, height, width, c.channels), labels)
         with self._batches((0, count), labels) as batches, Progress(count) as progress:
             for images in batches:
                 parts.append(images)
@@ -92,9 +94,11 @@ class Job:
         """Draw the images that a folder lacks."""
         settings, c = self.settings, self.model.config
         height, width = self.size or (c.height, c.width)
-        shape, count = (height, width, c.channels), settings.num_images
+        shape, count = (height, width, c.channels), settings.count
         labels, files = self._labels(count), settings.format or "npz"
         store = make_store(self.output, files, shape, c.levels, labels)
+        # What is wrong is said before the folder is begun: these settings are kept.
+        self._stream((0, count), labels)
         with hold_folder(self.output, self._identity(shape, files)):
             gaps = hosts.found_by_first(lambda: store.gaps(count))
             lacking = sum(last - first for first, last in gaps)
@@ -124,13 +128,18 @@ class Job:
         known = settings.known_rows, settings.known
         data = Run.named(settings.workdir).config().data
         task = read_task(path, *known, self.model.config, data)
-        task = task.first(settings.num_images)
+        task = task.first(settings.count)
         labels = task.labels
         if labels is None or settings.labels is not None:
             labels = self._labels(len(task.images))
         given = in_turn(self._given, len(task.images))
 
         number = settings.num_completions
+        number = COMPLETIONS if number is None else number
+        require_count("num_completions", number)
+        shown = len(task.images) * (2 + number)
+        rows = np.arange(len(task.images)).repeat(2 + number)
+        check_picture(settings, (shown, *task.images.shape[1:]), rows)
 
         def draw() -> Iterator[np.ndarray]:
             drawn = completion.complete(
@@ -138,7 +147,7 @@ class Job:
                 jax.random.key(settings.seed),
                 task.images,
                 task.known,
-                num_completions=COMPLETIONS if number is None else number,
+                num_completions=number,
                 temperature=settings.temperature,
                 guidance=settings.guidance,
                 labels=labels,
@@ -185,8 +194,12 @@ class Job:
         self, gap: Gap, labels: np.ndarray | None
     ) -> contextlib.closing[Generator[np.ndarray, None, None]]:
         """The images of a part of the job, until a stop is asked for."""
+        batches = self._stream(gap, labels)
+        return contextlib.closing(in_background(batches, self.stop))
+
+    def _stream(self, gap: Gap, labels: np.ndarray | None) -> Iterator[np.ndarray]:
         first, last = gap
-        batches = stream(
+        return stream(
             self.model,
             jax.random.key(self.settings.seed),
             last,
@@ -199,7 +212,6 @@ class Job:
             size=self.size,
             **in_turn(self._given, last),
         )
-        return contextlib.closing(in_background(batches, self.stop))
 
     def _identity(self, shape: tuple[int, ...], files: str) -> dict[str, object]:
         """All that images of a folder depend on."""
@@ -242,7 +254,12 @@ def draw_exported(settings: Settings, path: str, output: Path) -> int:
         f"sampler fixes what is drawn but for {', '.join(kept[1:5])}, got"
         f" {', '.join(given)}; leave that out, or export another",
     )
-    sampler = load_sampler(path)
+    try:
+        sampler = load_sampler(path)
+    except UserError as error:
+        raise UserError(
+            f"sampler must be a file that export has written, got {path} ({error})"
+        ) from error
     header = sampler.header
     labels = parse_labels(settings.labels, header.num_images, header.num_classes)
     sizes = header.condition_features, header.condition_map[2]

@@ -8,6 +8,7 @@ from typing import Literal
 from pixelcnn_jax import sampling
 from pixelcnn_jax.arguments import require_count
 from pixelcnn_jax.commands.flags import flags_of
+from pixelcnn_jax.commands.image_files import require_different
 from pixelcnn_jax.errors import require
 from pixelcnn_jax.runs import Which
 
@@ -19,12 +20,12 @@ class Settings:
     """What to draw, and where to."""
 
     workdir: str = "digits"
-    """A run's folder, or the model that ships with the package: digits."""
+    """A run's folder, or a model that ships with the package: digits, fashion-mnist."""
     checkpoint: Which = "best"
     """The best on the validation images (the latest if there were none), or the
     latest."""
-    num_images: int = NUM_IMAGES
-    """How many images to draw."""
+    num_images: int | None = None
+    """How many images to draw; 64 if left out."""
     seed: int = 0
     """The same seed draws the same images."""
     temperature: float = 1.0
@@ -75,6 +76,11 @@ class Settings:
     that was trained with model.condition-dropout. Such images do not follow the model's
     likelihood."""
 
+    @property
+    def count(self) -> int:
+        """How many images to draw."""
+        return NUM_IMAGES if self.num_images is None else self.num_images
+
 
 FLAGS = flags_of(field.name for field in dataclasses.fields(Settings))
 
@@ -94,12 +100,16 @@ def check(settings: Settings, folder: bool) -> None:
         0 <= settings.seed < 2**32,
         f"seed must be at least 0 and below 2**32, got {settings.seed}; try 0",
     )
-    require_count("num_images", settings.num_images)
+    require_count("num_images", settings.count)
     require(
         folder or settings.format is None,
         f"format must be left out if the output is a file, got {settings.format}; end"
         " the output with /",
     )
+    written = {"output": None if folder else settings.output}
+    written |= {"animate": settings.animate, "entropy": settings.entropy}
+    read = ("complete", "known", "conditions", "sampler")
+    require_different(written | {name: getattr(settings, name) for name in read})
     completes = settings.complete is not None
     require(
         completes or (settings.known is None and settings.known_rows is None),

@@ -12,6 +12,9 @@ from pixelcnn_jax.commands.image_files import write
 from pixelcnn_jax.data import Lazy
 from pixelcnn_jax.likelihood import Evaluation
 
+FILES = ("scores.npz", "most_likely.png", "least_likely.png", "bits_per_pixel.png")
+"""What is written."""
+
 SHOWN = 64
 """Images in a picture."""
 

@@ -12,9 +12,13 @@ from pixelcnn_jax.commands.sample_settings import Settings
 from pixelcnn_jax.entropy import entropy_map
 from pixelcnn_jax.errors import require
 from pixelcnn_jax.models.base import PixelModel
+from pixelcnn_jax.output import say
 
 MOST_IMAGES = 1024
 """That can be watched: they are all in one picture."""
+
+MOST_PIXELS = {".gif": 2**16 - 1, ".webp": 2**14 - 1}
+"""Of the height or the width of an animation's picture."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,13 +48,35 @@ def check_watch(settings: Settings, folder: bool) -> None:
         f" {'a folder' if folder else 'an exported sampler'}; pass an output such as"
         " samples.png",
     )
-    require(
-        settings.num_images <= MOST_IMAGES,
-        f"{first} needs num_images of at most {MOST_IMAGES}, got"
-        f" {settings.num_images}; try 64",
-    )
     for field in asked:
         require_writable(Path(getattr(settings, field)), flags[field], field)
+
+
+def check_picture(
+    settings: Settings, shape: tuple[int, ...], rows: np.ndarray | None
+) -> None:
+    """Raise if there are too many images for a picture, or if it would be too large.
+
+    Args:
+        settings: of the command.
+        shape: of the images to be shown, ``[N, H, W, C]``.
+        rows: see `Watched`.
+    """
+    asked = [x for x in ("animate", "entropy") if getattr(settings, x) is not None]
+    if not asked:
+        return
+    require(
+        shape[0] <= MOST_IMAGES,
+        f"{asked[0]} shows at most {MOST_IMAGES} images, got {shape[0]}; try fewer",
+    )
+    if settings.animate is not None:
+        most = MOST_PIXELS[Path(settings.animate).suffix]
+        height, width = pictures.grid_size(shape, rows)
+        require(
+            max(height, width) <= most,
+            f"animate must show a picture of at most {most} pixels to a side, got"
+            f" {height} by {width}; draw fewer or smaller images",
+        )
 
 
 def write_watched(settings: Settings, model: PixelModel, watched: Watched) -> None:
@@ -64,13 +90,11 @@ def write_watched(settings: Settings, model: PixelModel, watched: Watched) -> No
         path = Path(settings.animate)
         shown = animation.frames(watched.images, watched.steps, levels, watched.rows)
         write(path, animation.to_animation(shown, path.suffix))
-        print(f"{path}: {1 + watched.steps.max()} steps")
+        say(f"{path}: {1 + watched.steps.max()} steps")
     if settings.entropy is not None:
         picture, most = _entropies(model, watched, settings.batch_size)
         write(Path(settings.entropy), pictures.to_png(picture))
-        print(
-            f"{settings.entropy}: from 0 (black) to {most:.3f} nats per pixel (white)"
-        )
+        say(f"{settings.entropy}: from 0 (black) to {most:.3f} nats per pixel (white)")
 
 
 def _entropies(

@@ -62,7 +62,16 @@ def _read_archive(path: Path) -> dict[str, np.ndarray]:
         f" {size}; save the images as a .npy file",
     )
     with np.load(path, allow_pickle=False) as archive:
-        return {name: archive[name] for name in ARRAYS_OF_A_SET if name in archive}
+        found = {name: archive[name] for name in ARRAYS_OF_A_SET if name in archive}
+    for name, array in found.items():
+        # A member that is no array comes as its bytes.
+        kind = getattr(array, "dtype", np.dtype(object)).kind
+        require(
+            kind in ("biufUS" if name == "split" else "biuf"),
+            f"{name} of {path} must be an array of numbers, got"
+            f" {getattr(array, 'dtype', 'something else')}; save it again",
+        )
+    return found
 
 
 def _careful(path: Path, read: Callable):

@@ -57,13 +57,17 @@ def _labels(path: Path, labels: np.ndarray) -> np.ndarray:
 def _vectors(path: Path, vectors: np.ndarray) -> np.ndarray:
     """float32 ``[N, D]``."""
     require(
-        vectors.ndim == 2
-        and vectors.dtype.kind in "iuf"
-        and bool(np.isfinite(vectors).all()),
+        vectors.ndim == 2 and vectors.dtype.kind in "iuf" and _are_finite(vectors),
         f"condition of {path} must be finite numbers [N, D], got {vectors.dtype}"
         f" {list(vectors.shape)}",
     )
     return vectors.astype(np.float32)
+
+
+def _are_finite(values: np.ndarray) -> bool:
+    """Whether all are finite as float32."""
+    with np.errstate(over="ignore"):
+        return bool(np.isfinite(values.astype(np.float32)).all())
 
 
 def _maps(path: Path, maps: np.ndarray) -> np.ndarray:
@@ -71,8 +75,9 @@ def _maps(path: Path, maps: np.ndarray) -> np.ndarray:
     codes = maps.dtype.kind in "iu"
     require(
         maps.ndim == 4
+        and maps.size > 0
         and (codes or maps.dtype.kind == "f")
-        and bool(np.isfinite(maps).all())
+        and (codes or _are_finite(maps))
         and (not codes or 0 <= int(maps.min()) <= int(maps.max()) < 2**31),
         f"condition_map of {path} must be finite numbers or codes of at least 0"
         f" [N, h, w, D], got {maps.dtype} {list(maps.shape)}",
@@ -87,7 +92,9 @@ def _split(path: Path, split: np.ndarray) -> np.ndarray:
         " for them, with some for train"
     )
     if split.dtype.kind in "US" and split.ndim == 1:
-        names = split.astype(str)
+        names = split
+        if split.dtype.kind == "S":  # other bytes are none of the names
+            names = np.char.decode(split, "utf-8", "replace")
         known = np.isin(names, SPLITS)
         require(bool(known.all()), f"{rule}, got {names[~known][:1]}")
         split = np.array([SPLITS.index(name) for name in names.tolist()])

@@ -191,6 +191,11 @@ def open_own(data: DataConfig) -> OwnData:
             f"{rule}, got {data.path} ({reason}); pass one that is there"
         ) from error
     if path.is_dir():
+        require(
+            data.values != "codes",
+            f"data.values codes needs a .npy or .npz file, got the folder {data.path};"
+            " save the codes as an array [N, H, W]",
+        )
         return _folder(path)
     require(
         path.suffix.lower() in (".npy", ".npz"),

@@ -51,6 +51,18 @@ class Fit(NamedTuple):
     """The figures of each epoch."""
 
 
+class Pace(NamedTuple):
+    """How fast an epoch went, or its rest, if a run goes on in its midst."""
+
+    seconds: float
+    images: int
+
+    @property
+    def speed(self) -> float:
+        """Images per second."""
+        return self.images / self.seconds
+
+
 def learn(
     config: Config,
     source: ImageSet | BatchReader,
@@ -87,6 +99,7 @@ def learn(
         "training.epochs must be fewer than 2**31 updates, as they are counted in 32"
         f" bits, got {updates}; pass at most {(2**31 - 1) // trainer.batches}",
     )
+    _require_same_number(keeper.rows(), trainer.batches, config)
     # The first state tells a checkpoint's structure and shapes.
     state = keeper.restore(trainer.init(), model)
     console = Console(config.training.epochs, trainer.num_images)
@@ -108,14 +121,27 @@ def learn(
         rows = keeper.begin(state, trainer.position)
         for epoch in range(done, config.training.epochs):
             began = time.monotonic()
+            before = trainer.seen(int(state.step) - epoch * trainer.batches)
             state = _epoch(trainer, state, epoch, keeper, console)
-            seconds = time.monotonic() - began
-            result = _judge(config, trainer, state, images, validation, seconds)
+            pace = Pace(time.monotonic() - began, trainer.num_images - before)
+            result = _judge(config, trainer, state, images, validation, pace)
             keeper.after_epoch(state, result)
             console.epoch(result)
             rows.append(result.row)
             keeper.obey(f"saved after epoch {epoch + 1}")
     return Fit(trainer.model(state), rows)
+
+
+def _require_same_number(rows: list[Row], batches: int, config: Config) -> None:
+    """Raise if the epochs so far had another number of updates."""
+    others = [row for row in rows if row.step != row.epoch * batches]
+    if others:
+        epoch, step = others[0].epoch, others[0].step
+        raise UserError(
+            "a run goes on only with as many training images as it began with:"
+            f" {epoch} epochs of {config.workdir} were {step} updates, and these images"
+            f" make {epoch * batches}; pass those images or another workdir"
+        )
 
 
 def _stream(config: Config, model: PixelModel, reader: BatchReader) -> Stream:
@@ -186,7 +212,7 @@ def _judge(
     state: TrainState,
     images: ImageSet,
     validation: ImageSet,
-    seconds: float,
+    pace: Pace,
 ) -> Result:
     """The figures of an epoch that has ended."""
     model, step = trainer.model(state), int(state.step)
@@ -206,8 +232,8 @@ def _judge(
         round(_train_bits(trainer, state, trainer.batches), tables.DIGITS),
         round(bits, tables.DIGITS) if len(validation) else None,
     )
-    speed, shown = trainer.num_images / seconds, conditions_of(judged.first(SAMPLES))
-    return Result(row, seconds, speed, model, config.seed, shown)
+    shown = conditions_of(judged.first(SAMPLES))
+    return Result(row, pace.seconds, pace.speed, model, config.seed, shown)
 
 
 def _require_finite(state: TrainState) -> None:

@@ -1,0 +1,313 @@
+"""Flags and files that are odd in ways that people meet: one line, and nothing lost."""
+
+import dataclasses
+import io
+import os
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import pixelcnn_jax as pj
+from pixelcnn_jax import files, output
+from pixelcnn_jax.commands import evaluate, sample
+from pixelcnn_jax.commands.image_files import read_arrays, require_writable
+from pixelcnn_jax.config import DataConfig, TrainingConfig
+from pixelcnn_jax.data import array_files, open_own
+from pixelcnn_jax.data.beside import read_beside
+from pixelcnn_jax.runs import Run, tables
+from tests.conftest import random_images, tiny_model
+from tests.test_command_lines import refused
+from tests.test_uses import images, plain  # noqa: F401
+
+# --- what a run goes on with
+
+
+def test_a_run_goes_on_with_as_many_images_only(tmp_path: Path):
+    model = pj.PixelCNNConfig.tiny(height=2, width=3)
+    first = random_images(tiny_model(height=2, width=3), 12)
+
+    def fit(given: np.ndarray, epochs: int) -> None:
+        training = TrainingConfig(epochs=epochs, batch_size=4)
+        config = pj.Config(model=model, training=training, workdir=str(tmp_path))
+        pj.fit(config, given, given[:4], workdir=tmp_path)
+
+    fit(first, 1)
+    table = (tmp_path / "metrics.csv").read_text()
+    for others in (np.concatenate([first, first]), first[:8]):
+        with pytest.raises(pj.UserError, match="1 epochs of .* were 3 updates"):
+            fit(others, 2)
+    assert (tmp_path / "metrics.csv").read_text() == table
+    fit(first, 2)
+    assert [row.step for row in Run(tmp_path).rows()] == [3, 6]
+
+
+# --- where samples go
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ["--temperature", "-1"],
+        ["--guidance", "-1"],
+        ["--size", "99999x3"],
+        ["--batch-size", "0"],
+    ],
+)
+def test_a_refused_job_begins_no_folder(plain: Path, wrong, tmp_path, capsys):  # noqa: F811
+    folder = tmp_path / "many"
+    line = refused(
+        "sample", [f"--output={folder}/", *wrong, f"--workdir={plain}"], capsys
+    )
+    assert wrong[0].removeprefix("--") in line and not folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (
+            dict(output="a.png", entropy="a.png"),
+            "--entropy must be another file than output",
+        ),
+        (dict(output="a.npz", complete="a.npz"), "--complete must be another file"),
+        (dict(output="x.npz", known="./x.npz", complete="y.npz"), "--known must be"),
+    ],
+)
+def test_a_file_is_not_overwritten_by_another(
+    names, message, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    rows = ["--known-rows", "1"] if "complete" in names and "known" not in names else []
+    flags = [f"--{name}={file}" for name, file in names.items()]
+    line = refused("sample", [*flags, *rows], capsys)
+    assert message in line and "which would overwrite it" in line
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_cannot_be_written_is_known_beforehand(tmp_path: Path, capsys):
+    path = tmp_path / ("a" * 248 + ".png")  # whose scratch file's name is too long
+    with pytest.raises(pj.UserError, match="in an existing folder, got .*too long"):
+        require_writable(path, (".png",))
+    require_writable(tmp_path / "b.png", (".png",))
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "scores.npz").mkdir()
+    arguments = ["--output", str(tmp_path), "--workdir", "digits"]
+    assert "scores.npz" in refused("evaluate", arguments, capsys)
+
+
+def test_an_interruption_leaves_no_scratch_file(tmp_path: Path, monkeypatch):
+    def interrupt(number: int) -> None:
+        raise KeyboardInterrupt
+
+    (tmp_path / "a").write_text("before")
+    monkeypatch.setattr(os, "fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        files.write_bytes(tmp_path / "a", b"after")
+    assert [x.name for x in tmp_path.iterdir()] == ["a"]
+    assert (tmp_path / "a").read_text() == "before"
+
+
+def test_a_folder_that_a_kill_left_goes_on(plain: Path, tmp_path: Path):  # noqa: F811
+    folder = tmp_path / "many"
+    folder.mkdir()
+    (folder / ".lock").touch()
+    (folder / ".samples.json.tmp").write_text("{")
+    flags = ["--workdir", str(plain), "--num-images", "2", "--output", f"{folder}/"]
+    sample.run(flags, "sample")
+    assert (folder / "images_0000000.npz").exists()
+
+
+def test_a_model_is_not_put_in_place_of_the_current_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(pj.UserError, match=r"got \. \(it is the current folder\)"):
+        pj.save(tiny_model(), ".")
+    assert Path.cwd() == tmp_path
+
+
+# --- archives
+
+
+def archive(path: Path, **members: object) -> str:
+    """A .npz file; bytes become a member that is no array."""
+    with zipfile.ZipFile(path, "w") as file:
+        for name, member in members.items():
+            if isinstance(member, bytes):
+                file.writestr(name, member)
+                continue
+            content = io.BytesIO()
+            np.save(content, member)
+            file.writestr(f"{name}.npy", content.getvalue())
+    return str(path)
+
+
+FOUR = np.zeros((4, 6, 5, 1), np.uint8)
+
+
+def test_members_that_are_no_arrays_of_numbers_are_left_out(tmp_path: Path):
+    path = archive(tmp_path / "x.npz", images=b"x", known=FOUR, split=np.array(["a"]))
+    assert list(read_arrays("complete", path)) == ["known"]
+    np.save(tmp_path / "x.npy", np.zeros(3, [("a", "i4")]))
+    with pytest.raises(pj.UserError, match="known must be .* of numbers, got .*i4"):
+        read_arrays("known", str(tmp_path / "x.npy"))
+
+
+@pytest.mark.parametrize("name", ["images", "labels", "condition_map", "split"])
+def test_data_that_are_no_arrays_are_refused(name: str, tmp_path: Path):
+    members = dict(images=FOUR, labels=np.zeros(4, int)) | {name: b"xyz"}
+    archive(tmp_path / "x.npz", **members)
+    with pytest.raises(
+        pj.UserError, match=f"^{name} of .*x.npz must be an array of num"
+    ):
+        array_files.open_arrays(tmp_path / "x.npz")
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (4, 1)])
+def test_labels_of_other_images_are_refused(
+    shape: tuple[int, ...],
+    plain: Path,  # noqa: F811
+    tmp_path: Path,
+    capsys,
+):
+    path = archive(tmp_path / "x.npz", images=FOUR, labels=np.zeros(shape, int))
+    flags = ["--complete", path, "--known-rows", "2", "--workdir", str(plain)]
+    line = refused("sample", [*flags, "--output", str(tmp_path / "y.npz")], capsys)
+    assert "--complete must hold a label for each image" in line
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        (
+            dict(condition_map=np.zeros((4, 0, 0, 1), np.int32)),
+            "condition_map of x.npz",
+        ),
+        (dict(condition_map=np.zeros((4, 5, 5, 0))), "must be finite numbers or codes"),
+        (dict(condition=np.full((4, 2), 1e300)), "condition of x.npz must be finite"),
+        (dict(split=np.array([b"\xff"] * 4)), "must be .N. of the names train"),
+    ],
+)
+def test_what_stands_beside_images_is_named(arrays: dict, message: str):
+    with pytest.raises(pj.UserError, match=message):
+        read_beside(Path("x.npz"), arrays, 4)
+
+
+def test_splits_are_named_by_bytes_too():
+    names = np.array([b"train", b"test", b"train", b"validation"])
+    found = read_beside(Path("x.npz"), {"split": names}, 4)[1]
+    assert found is not None and found.tolist() == [0, 2, 0, 1]
+
+
+# --- flags that would have had no effect
+
+
+def test_codes_are_not_read_from_pictures(tmp_path: Path):
+    with pytest.raises(pj.UserError, match="data.values codes needs a .npy or .npz"):
+        open_own(DataConfig("images", path=str(tmp_path), values="codes"))
+
+
+def test_a_size_of_maps_needs_a_model_with_maps(plain: Path, tmp_path: Path, capsys):  # noqa: F811
+    flags = [str(plain), str(tmp_path / "x.pxs"), "--map-size"]
+    line = refused("export", [*flags, "3x3"], capsys)
+    assert "--map-size needs a model with condition maps" in line
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_number_of_images_is_refused_with_a_sampler(tmp_path: Path, capsys):
+    flags = ["--sampler", "x.pxs", "--output", str(tmp_path / "x.npz")]
+    line = refused("sample", [*flags, "--num-images", "64"], capsys)
+    assert "--num-images; leave that out" in line
+
+
+def test_another_sets_folder_is_looked_at(tmp_path: Path):
+    own = DataConfig("images", path="own.npz")
+    named = evaluate.Settings(data="fashion_mnist", data_dir="there")
+    found = evaluate._data_config(named, own)
+    assert (found.source, found.data_dir, found.path) == (
+        "fashion_mnist",
+        "there",
+        None,
+    )
+    catalogue = DataConfig("mnist", data_dir="here")
+    again = evaluate._data_config(dataclasses.replace(named, data_dir=None), catalogue)
+    assert again.data_dir == "here"
+
+
+# --- what is named
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "message"),
+    [
+        ("sample", ["--sampler", "no.pxs"], "--sampler must be a file that export has"),
+        (
+            "evaluate",
+            ["--outliers", "./no.npz"],
+            "error: --outliers must be a folder of",
+        ),
+        ("evaluate", ["--outliers", "photos"], "--outliers must be the name of"),
+        (
+            "evaluate",
+            ["--outliers-dir", "no", "--outliers", "mnist"],
+            "--outliers-dir must",
+        ),
+        ("evaluate", ["--background", "no"], "--background must be a run"),
+        ("evaluate", ["--data", "photos"], "pass ./photos"),
+        (
+            "sample",
+            ["--labels", "9" * 5000, "--workdir", "fashion-mnist"],
+            "--labels must",
+        ),
+    ],
+)
+def test_the_flag_at_fault_is_named(
+    command, arguments, message, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    assert message in refused(command, arguments, capsys)
+
+
+def test_a_picture_too_large_for_its_format_is_refused(plain, tmp_path, capsys):  # noqa: F811
+    flags = ["--workdir", str(plain), "--num-images", "1", "--size", "1x16500"]
+    flags += [
+        "--output",
+        str(tmp_path / "x.npz"),
+        "--animate",
+        str(tmp_path / "x.webp"),
+    ]
+    line = refused("sample", flags, capsys)
+    assert "--animate must show a picture of at most 16383 pixels" in line
+    assert not list(tmp_path.iterdir())
+
+
+def test_completions_are_counted_with_what_is_shown_beside(
+    plain: Path,  # noqa: F811
+    images: Path,  # noqa: F811
+    tmp_path: Path,
+    capsys,
+):
+    flags = ["--workdir", str(plain), "--complete", str(images), "--known-rows", "1"]
+    flags += ["--output", str(tmp_path / "x.npz"), "--entropy", str(tmp_path / "x.png")]
+    line = refused("sample", [*flags, "--num-completions", "400"], capsys)
+    assert "--entropy shows at most 1024 images, got 1206" in line
+    assert "--num-completions must be" in refused(
+        "sample", [*flags, "--num-completions", "-9"], capsys
+    )
+
+
+def test_numbers_of_thousands_of_digits_are_no_steps(tmp_path: Path):
+    path = tmp_path / tables.METRICS
+    head = "epoch,step,train_bits_per_dim,validation_bits_per_dim\n"
+    path.write_text(f"{head}1,{'9' * 5000},1.0,1.0\n2,4,1.0,1.0\n")
+    assert [row.step for row in tables.read_metrics(tmp_path)] == [4]
+
+
+def test_a_name_in_other_bytes_is_said(monkeypatch):
+    said = io.BytesIO()
+    strict = io.TextIOWrapper(said, "utf-8", errors="strict")
+    monkeypatch.setattr(sys, "stdout", strict)
+    output.say("caf\udce9.npz: 2 images")
+    output.say("more")
+    assert said.getvalue().decode().splitlines() == ["caf\\udce9.npz: 2 images", "more"]

@@ -54,7 +54,7 @@ ALLOWED = {
         "errors",
     },
     "posterior": {"likelihood", "layers", "arguments", "models", "errors"},
-    "anomaly": {"posterior", "likelihood", "models", "errors"},
+    "anomaly": {"posterior", "likelihood", "models", "arguments", "errors"},
     "guidance": {"walkers", "layers", "distributions", "config"},
     "drawing": {
         "guidance",

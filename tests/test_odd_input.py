@@ -255,6 +255,16 @@ def test_another_sets_folder_is_looked_at(tmp_path: Path):
         ("evaluate", ["--background", "no"], "--background must be a run"),
         ("evaluate", ["--data", "photos"], "pass ./photos"),
         (
+            "compress",
+            ["x.npz", "--workdir", "digits"],
+            "the input and the output must both be named",
+        ),
+        (
+            "export",
+            ["digits", "--size=3x3"],
+            "the run and the output must both be named",
+        ),
+        (
             "sample",
             ["--labels", "9" * 5000, "--workdir", "fashion-mnist"],
             "--labels must",

@@ -9,7 +9,7 @@ import numpy as np
 import tyro
 
 from pixelcnn_jax import compression
-from pixelcnn_jax.commands.flags import Command, flags_of, parse, require_two
+from pixelcnn_jax.commands.flags import Command, flags_of, parse, require_both
 from pixelcnn_jax.commands.image_files import (
     read_images,
     require_different,
@@ -88,8 +88,10 @@ def decompress(args: list[str], program: str) -> None:
 
 
 def _settings(args: list[str], program: str, about: str) -> Settings:
-    require_two(args, program, "the input and the output")
-    return parse(Settings, Settings("", ""), args, program, about)
+    settings = parse(Settings, Settings("", ""), args, program, about)
+    what = "the input and the output"
+    require_both(settings.input, settings.output, program, what)
+    return settings
 
 
 def _report(output: Path, images: np.ndarray, size: int, seconds: float) -> None:

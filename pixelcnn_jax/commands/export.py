@@ -7,7 +7,7 @@ from typing import Annotated
 import tyro
 
 from pixelcnn_jax.commands.choices import parse_size
-from pixelcnn_jax.commands.flags import Command, flags_of, parse, require_two
+from pixelcnn_jax.commands.flags import Command, flags_of, parse, require_both
 from pixelcnn_jax.commands.image_files import require_writable
 from pixelcnn_jax.commands.sample_settings import NUM_IMAGES
 from pixelcnn_jax.exporting import export_sampler
@@ -50,8 +50,9 @@ def run(args: list[str], program: str) -> None:
     Raises:
         UserError: an argument is wrong, or see `pixelcnn_jax.export_sampler`.
     """
-    require_two(args, program, "the run and the output")
     settings = parse(Settings, Settings("", ""), args, program, ABOUT)
+    what = "the run and the output"
+    require_both(settings.workdir, settings.output, program, what)
     output = Path(settings.output)
     require_writable(output, (".pxs",))
     size = parse_size(settings.size)

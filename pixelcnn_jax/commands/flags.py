@@ -30,16 +30,16 @@ class Command(NamedTuple):
     """Whether several processes may do it together."""
 
 
-def require_two(args: list[str], program: str, what: str) -> None:
-    """Raise unless two arguments are no flags, or help is asked for.
+def require_both(first: str, second: str, program: str, what: str) -> None:
+    """Raise unless two arguments that are no flags were given.
 
     Args:
+        first, second: empty if they were not.
         what: the two are, such as "the run and the output".
     """
-    named = [arg for arg in args if not arg.startswith("-")]
     require(
-        len(named) >= 2 or "-h" in args or "--help" in args,
-        f"{what} must be named, got {len(named)} of the two; see {program} --help",
+        bool(first and second),
+        f"{what} must both be named, got {first or 'neither'}; see {program} --help",
     )
 
 

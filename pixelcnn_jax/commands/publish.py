@@ -8,10 +8,9 @@ from typing import Annotated
 import tyro
 
 from pixelcnn_jax import data
-from pixelcnn_jax.commands.flags import Command, flags_of, parse
+from pixelcnn_jax.commands.flags import Command, flags_of, parse, require_both
 from pixelcnn_jax.commands.model_card import Figures, model_card
 from pixelcnn_jax.config import Config
-from pixelcnn_jax.errors import require
 from pixelcnn_jax.files import write_text
 from pixelcnn_jax.likelihood import evaluate
 from pixelcnn_jax.models.base import PixelModel
@@ -49,11 +48,8 @@ def run(args: list[str], program: str) -> None:
             written.
     """
     settings = parse(Settings, Settings("", ""), args, program, ABOUT)
-    require(
-        bool(settings.run and settings.folder),
-        f"the run and the folder must both be named, got {settings.run or 'neither'};"
-        f" see {program} --help",
-    )
+    what = "the run and the folder"
+    require_both(settings.run, settings.folder, program, what)
     source, target = Run.named(settings.run), Path(settings.folder)
     config = shared_config(source.config(), target.name)
     with model_folder(target) as place:

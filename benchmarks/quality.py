@@ -44,6 +44,7 @@ from pixelcnn_jax.runs import Run
 @dataclasses.dataclass(frozen=True)
 class Settings:
     study: Annotated[Literal[tuple(STUDIES)], tyro.conf.Positional]  # pyright: ignore
+    """Which of the studies."""
     recipes: tuple[str, ...] = ()
     """Those of the study to train, if not all."""
     minutes: tuple[float, ...] = (10.0,)

@@ -5,7 +5,7 @@
     python benchmarks/speed.py sampling --model gated --images 64
     python benchmarks/speed.py sampling --model pp --filters 64 --num-resnets 2
     python benchmarks/speed.py training --microbatches 1 8
-    python benchmarks/speed.py training --against v0.1.0
+    python benchmarks/speed.py training --against 12a5df9
     python benchmarks/speed.py --check main
 
 Beside our methods stand the book's network in plain JAX and in Keras, if that is

@@ -17,7 +17,7 @@ from pixelcnn_jax.models.receptive_field import receptive_field
 PICTURE = Path(__file__).parents[1] / "docs" / "receptive_field.png"
 
 COLOURS = ListedColormap(["#e8e8e8", "#c8553d", "#2a6f97", "#111111"])
-NAMES = ["later: must not be seen", "blind spot", "seen", "the pixel"]
+NAMES = ["later: must not be seen", "never seen", "seen", "the pixel"]
 PIXELS = np.arange(256).reshape(16, 16)
 PLACES = [(5, 12), (9, 7), (13, 2)]
 

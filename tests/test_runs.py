@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import json
 import os
-import re
 import shutil
 from pathlib import Path
 
@@ -238,7 +237,7 @@ def test_an_unreadable_config_is_refused(text: str, message: str):
 
 def unguarded(text: str) -> str:
     """A config.json as one makes it who edits it on purpose."""
-    return re.sub(r',\s*"sha256": "\w+"', "", text)
+    return "".join(x for x in text.splitlines(True) if '"sha256"' not in x)
 
 
 def test_a_config_with_an_unknown_field_is_refused():

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-import tyro
 
 from pixelcnn_jax import compression
-from pixelcnn_jax.commands.flags import Command, flags_of, parse, require_both
+from pixelcnn_jax.commands.flags import Command, flags_of, parse, require_both, required
 from pixelcnn_jax.commands.image_files import (
     read_images,
     require_different,
@@ -30,9 +29,9 @@ BACK = "Read images that compress has written."
 class Settings:
     """What to compress or decompress, and with which model."""
 
-    input: Annotated[str, tyro.conf.Positional]
+    input: Annotated[str, *required("INPUT")]
     """The file to read."""
-    output: Annotated[str, tyro.conf.Positional]
+    output: Annotated[str, *required("OUTPUT")]
     """The file to write."""
     workdir: str = "digits"
     """A run's folder, or a model that ships with the package: digits, fashion-mnist."""

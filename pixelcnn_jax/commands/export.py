@@ -4,10 +4,8 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated
 
-import tyro
-
 from pixelcnn_jax.commands.choices import parse_size
-from pixelcnn_jax.commands.flags import Command, flags_of, parse, require_both
+from pixelcnn_jax.commands.flags import Command, flags_of, parse, require_both, required
 from pixelcnn_jax.commands.image_files import require_writable
 from pixelcnn_jax.commands.sample_settings import NUM_IMAGES
 from pixelcnn_jax.exporting import export_sampler
@@ -22,9 +20,9 @@ ABOUT = "Write a trained model's sampler as one program for CPUs, GPUs and TPUs.
 class Settings:
     """Whose sampler, and where to."""
 
-    workdir: Annotated[str, tyro.conf.Positional]
+    workdir: Annotated[str, *required("RUN")]
     """A run's folder, or a model that ships with the package: digits, fashion-mnist."""
-    output: Annotated[str, tyro.conf.Positional]
+    output: Annotated[str, *required("OUTPUT")]
     """The file to write, .pxs."""
     checkpoint: Which = "best"
     """The best on the validation images (the latest if there were none), or the

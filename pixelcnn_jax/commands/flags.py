@@ -30,6 +30,13 @@ class Command(NamedTuple):
     """Whether several processes may do it together."""
 
 
+def required(name: str) -> tuple[object, ...]:
+    """Annotations of an argument that is no flag; see `require_both`."""
+    # Its default is empty, which help would show as if it could be left out.
+    shown = tyro.conf.arg(metavar=name, help_behavior_hint="(required)")
+    return tyro.conf.Positional, shown
+
+
 def require_both(first: str, second: str, program: str, what: str) -> None:
     """Raise unless two arguments that are no flags were given.
 

@@ -5,10 +5,8 @@ import hashlib
 from pathlib import Path
 from typing import Annotated
 
-import tyro
-
 from pixelcnn_jax import data
-from pixelcnn_jax.commands.flags import Command, flags_of, parse, require_both
+from pixelcnn_jax.commands.flags import Command, flags_of, parse, require_both, required
 from pixelcnn_jax.commands.model_card import Figures, model_card
 from pixelcnn_jax.config import Config
 from pixelcnn_jax.files import write_text
@@ -24,9 +22,9 @@ ABOUT = "Copy what sampling needs of a run into a folder to share, with a model 
 class Settings:
     """What to publish, and where to."""
 
-    run: Annotated[str, tyro.conf.Positional]
+    run: Annotated[str, *required("RUN")]
     """A run's folder."""
-    folder: Annotated[str, tyro.conf.Positional]
+    folder: Annotated[str, *required("FOLDER")]
     """The folder to make."""
     checkpoint: Which = "best"
     """The best on the validation images (the latest if there were none), or the

@@ -31,7 +31,8 @@ def to_json(config: Config) -> str:
     fields = dataclasses.asdict(config)
     fields["model"] = {"kind": config.model.kind, **fields["model"]}
     fields = {"format": FORMAT, **fields}
-    return json.dumps({**fields, GUARD: digest(fields)}, indent=2) + "\n"
+    # First, so that its line can be deleted by itself.
+    return json.dumps({GUARD: digest(fields), **fields}, indent=2) + "\n"
 
 
 def digest(fields: object) -> str:

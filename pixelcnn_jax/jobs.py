@@ -93,12 +93,15 @@ class Drawer:
         home = jnp.asarray(jax.tree.leaves(self.params.tree)[0]).sharding
         return jax.device_put(drawn, home)
 
-    def require(self, key: jax.Array, method: Method, temperature: Scalar) -> None:
-        """Raise unless the model can be drawn from like this; see `sample`."""
+    @staticmethod
+    def require(key: jax.Array, method: Method, temperature: Scalar) -> None:
+        """Raise unless images can be drawn like this; see `sample`.
+
+        Whether the model has a wavefront is not looked at: that takes milliseconds.
+        """
         require_key(key)
         require_temperature(temperature)
         require_method(method)
-        choose_method(self.model, method, 1)
 
     def method(
         self, num_images: int, method: Method, batch_size: int | None = None

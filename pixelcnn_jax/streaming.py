@@ -9,7 +9,7 @@ import numpy as np
 
 from pixelcnn_jax import hosts
 from pixelcnn_jax.arguments import Scalar, is_integer, require_count
-from pixelcnn_jax.drawing import Given, Method, Way
+from pixelcnn_jax.drawing import Given, Method, Way, choose_method
 from pixelcnn_jax.errors import require
 from pixelcnn_jax.jobs import Drawer
 from pixelcnn_jax.layers import Conditions
@@ -78,6 +78,7 @@ def stream(
     drawer = Drawer(model)
     # Now, not once the first batch is asked for.
     drawer.require(key, method, temperature)
+    choose_method(model, method, 1)
     draw = partial(drawer, key, way=Way(method, height, width), temperature=temperature)
     return _batches(draw, num_images, start, batch_size, given)
 

@@ -119,8 +119,9 @@ class Attention(CausalLayer[Seen, Memory]):
         features = self.num_heads * self.value_features
         return mixed.reshape(features, mixed.shape[2], height, width)
 
-    def image_pass_bytes(self, spec: Spec) -> int:
-        pairs = spec.batch_size * self.num_heads * (spec.height * spec.width) ** 2
+    def image_pass_bytes(self, count: int, height: int, width: int) -> int:
+        """What an image pass over so many images holds at a time."""
+        pairs = count * self.num_heads * (height * width) ** 2
         return 3 * 4 * pairs  # their scores, those allowed, and weights: float32
 
     def reverse_mode(self, x: Seen) -> jax.Array:

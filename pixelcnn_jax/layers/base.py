@@ -158,11 +158,6 @@ class CausalLayer(nnx.Module, Generic[X, C]):
         is one, at the price of forward-mode differentiation."""
         return self(x)
 
-    def image_pass_bytes(self, spec: Spec) -> int:
-        """What an image pass over images like these, on the grid of the layer's input,
-        holds at a time, if it is more than a few maps of features; 0: it is not."""
-        return 0
-
     def calibrate(self, y_DBHW: jax.Array) -> None:
         """Initialise parameters from the layer's outputs for a first batch, if
         `needs_calibration`."""

@@ -174,12 +174,9 @@ class PixelModel(nnx.Module):
         return self.distribution.outputs(raw, apply.features)
 
     def image_pass_bytes(self, count: int, height: int, width: int) -> int:
-        """The memory that so many images take at least: that of the outputs, and of
-        the layer that needs most."""
-        outputs = 4 * count * height * width * self.distribution.num_outputs
-        spec = Spec(count, height, width)
-        layers = self.causal_layers().values()
-        return outputs + max(x.image_pass_bytes(spec.on_grid(x.scale)) for x in layers)
+        """The memory that a pass over so many images takes at least: here that of its
+        outputs. A model whose layers hold more at a time says so."""
+        return 4 * count * height * width * self.distribution.num_outputs
 
     @property
     def needs_calibration(self) -> bool:

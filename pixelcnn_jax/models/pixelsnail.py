@@ -109,6 +109,10 @@ class PixelSNAIL(PixelModel):
     def encode(self, images: jax.Array) -> jax.Array:
         return signed_with_ones(images, self.config.levels, self.embedding)
 
+    def image_pass_bytes(self, count: int, height: int, width: int) -> int:
+        own = self.blocks[0].attention.image_pass_bytes(count, height, width)
+        return super().image_pass_bytes(count, height, width) + own
+
     def network(
         self, x: jax.Array, above: Above, conditions: ReadConditions, apply: Pass
     ) -> jax.Array:

@@ -20,8 +20,8 @@ COLUMNS = (
     "minutes",
     "best after",
     "parameters",
+    "ms/update",
     "updates (epochs of images)",
-    "test images",
     "nats/image",
     "test bits/dim",
     "class not known",
@@ -33,12 +33,12 @@ def cells(found: dict[str, Any]) -> list[str]:
     """A row of the table."""
     marginal = found.get("marginal_bits_per_dim")
     return [
-        f"{found['recipe']} ({found['config']['model']['dtype']})",
+        _name(found),
         f"{found['minutes']:.1f}",
         f"{found['best_minutes']:.1f}",
         f"{found['parameters']:,}",
+        digits(1000 * found["seconds_per_update"]),
         f"{found['updates']:,} ({found['epochs']} of {found['images']:,})",
-        f"{found['test_images']:,}",
         digits(found["nats_per_image"]),
         f"{found['bits_per_dim']:.4f} +- {found['standard_error']:.4f}",
         "" if marginal is None else f"{marginal:.4f}",
@@ -46,14 +46,31 @@ def cells(found: dict[str, Any]) -> list[str]:
     ]
 
 
+def _name(found: dict[str, Any]) -> str:
+    """The recipe, and the number type of products, if it is not float32."""
+    dtype = found["config"]["model"]["dtype"]
+    return found["recipe"] if dtype == "float32" else f"{found['recipe']} ({dtype})"
+
+
 def draw(found: list[dict[str, Any]]) -> Figure:
-    """Validation bits per dimension over the minutes; the test set's as dots."""
+    """Validation bits per dimension over the minutes; the test set's as dots.
+
+    A recipe has one colour; all but its longest training are dashed.
+    """
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots()
+    names = list(dict.fromkeys(map(_name, found)))
+    longest = {_name(one): one["asked_minutes"] for one in found}
     for one in found:
-        label = f"{one['recipe']}, {one['minutes']:.0f} min"
-        (line,) = axes.plot(*zip(*one["curve"], strict=True), label=label, lw=1)
-        axes.plot(one["best_minutes"], one["bits_per_dim"], "o", color=line.get_color())
+        name = _name(one)
+        shorter = one["asked_minutes"] < longest[name]
+        colour, style = f"C{names.index(name)}", "--" if shorter else "-"
+        label = f"{name}, {one['minutes']:.0f} min"
+        axes.plot(
+            *zip(*one["curve"], strict=True), style, color=colour, label=label, lw=1
+        )
+        place = one["best_minutes"], one["bits_per_dim"]
+        axes.plot(*place, "o", color=colour, ms=5, mec="white", mew=0.7)
     axes.set_xscale("log")
     # Minutes, not powers of ten; and not the first seconds, where all come down.
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -62,9 +79,9 @@ def draw(found: list[dict[str, Any]]) -> Figure:
     best = [one["bits_per_dim"] for one in found]
     axes.set_ylim(0.97 * min(best), 1.25 * max(best))
     axes.set_xlabel("minutes of updates")
-    axes.set_ylabel("bits/dim: validation over time (line), test (dot)")
+    axes.set_ylabel("bits/dim")
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
+    axes.legend(fontsize=8, title="line: validation, dot: test", title_fontsize=8)
     return figure
 
 
@@ -80,7 +97,8 @@ def write_study(study: str, output: Path) -> None:
         "note": "Minutes of updates, the processor time of all cores on a CPU; each row"
         " with a schedule of its own, of whole epochs (of fewer images if one would not"
         " end in time), and judged where its validation images were best coded."
-        " Given the class if the network knows classes.",
+        " Given the class if the network knows classes. Test images:"
+        f" {max(one['test_images'] for one in found):,}.",
         "columns": COLUMNS,
         "rows": [cells(one) for one in found],
     }

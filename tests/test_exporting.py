@@ -204,7 +204,7 @@ def test_the_commands_export_and_draw(tmp_path: Path, capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("command", "arguments", "message"),
     [
-        ("export", ["digits"], "the run and the output must be named, got 1"),
+        ("export", ["digits"], "the run and the output must both be named"),
         ("export", ["digits", "x.zip"], "output must end in .pxs, got x.zip"),
         ("export", ["digits", "x.pxs", "--num-images", "0"], "--num-images must be"),
         ("export", ["digits", "x.pxs", "--size", "3"], "--size must be height x"),

@@ -262,7 +262,7 @@ def test_compress_and_decompress_give_the_images_back(num_classes, tmp_path, cap
 @pytest.mark.parametrize(
     ("command", "arguments", "message"),
     [
-        ("compress", [], "the input and the output must be named, got 0"),
+        ("compress", [], "the input and the output must both be named, got neither"),
         ("compress", ["IN", "x.zip"], "output must end in .pxl, got x.zip"),
         ("compress", ["no.npz", "OUT"], "input must be a .npy or .npz file"),
         ("decompress", ["IN", "x.gif"], "must end in .npz, .npy or .png, got x.gif"),

@@ -146,6 +146,9 @@ def note(settings: Settings, background: str) -> str:
     )
 
 
+LABELS = {"belong": "those that belong", "strange": "those that do not"}
+
+
 def draw(results: dict[str, Any]) -> Figure:
     """How each score is spread over the images of both kinds."""
     figure = Figure(figsize=(7, 6), layout="constrained")
@@ -153,9 +156,10 @@ def draw(results: dict[str, Any]) -> Figure:
     for axes, row in zip(figure.subplots(len(found)), found, strict=True):
         bins = np.histogram_bin_edges(row["belong"] + row["strange"], 60).tolist()
         for kind in ("belong", "strange"):
-            axes.hist(row[kind], bins, alpha=0.6, density=True, label=kind)
+            axes.hist(row[kind], bins, alpha=0.6, density=True, label=LABELS[kind])
         axes.set_title(f"{row['score']}: AUROC {row['auroc']:.3f}", fontsize=9)
         axes.set_yticks([])
+        axes.set_ylabel("share of images", fontsize=8)
     figure.axes[0].legend()
     return figure
 

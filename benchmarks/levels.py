@@ -147,7 +147,7 @@ def draw(found: list[dict[str, Any]]) -> Figure:
     for name in dict.fromkeys((x["network"], x["images"]) for x in found):
         mine = [x for x in found if (x["network"], x["images"]) == name]
         sides = [x["side"] for x in mine]
-        label = f"{name[0]}, {name[1]} images"
+        label = f"{name[0]}, {name[1]} image{'' if name[1] == 1 else 's'}"
         axes.plot(sides, [x["microseconds"] for x in mine], "o-", label=label)
     axes.set_xlabel("side of the images")
     axes.set_ylabel("microseconds per position")

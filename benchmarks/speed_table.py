@@ -78,7 +78,11 @@ def draw(results: dict[str, Any]) -> Figure:
     labels = [f"{row['work']}: {row['contestant']}" for row in found]
     axes.set_yticks(range(len(found)), labels, fontsize=7)
     axes.invert_yaxis()
-    axes.set(xlabel="images per second", xscale="log")
+    # From zero if the bars differ by little: a log axis would exaggerate that.
+    speeds = [row["images_per_second"] for row in found]
+    axes.set_xscale("log" if max(speeds) > 20 * min(speeds) else "linear")
+    some = any(row["scale"] != 1 for row in found)
+    axes.set_xlabel("images per second" + ("; hollow: extrapolated" if some else ""))
     axes.set_title(report.machine_line(results), fontsize=9)
     axes.grid(axis="x", alpha=0.3)
     return figure

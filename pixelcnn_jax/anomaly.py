@@ -7,7 +7,7 @@ was trained on. Two remedies: set it beside that of a background model, trained 
 
 import io
 import math
-from typing import NamedTuple
+from typing import NamedTuple, TypedDict
 
 import numpy as np
 from PIL import Image
@@ -18,6 +18,13 @@ from pixelcnn_jax.likelihood import ImageRows, evaluate
 from pixelcnn_jax.models.base import PixelModel
 from pixelcnn_jax.models.input_checks import require_model
 from pixelcnn_jax.posterior import evaluate_classes
+
+
+class Given(TypedDict):
+    """What images are conditioned on besides classes."""
+
+    condition: np.ndarray | None
+    condition_map: np.ndarray | None
 
 
 class AnomalyScores(NamedTuple):
@@ -42,6 +49,8 @@ def anomaly_scores(
     *,
     background: PixelModel | None = None,
     batch_size: int = 128,
+    condition: np.ndarray | None = None,
+    condition_map: np.ndarray | None = None,
 ) -> AnomalyScores:
     """Scores of each image by which to tell those that do not belong.
 
@@ -53,19 +62,22 @@ def anomaly_scores(
         images: integers ``[N, H, W, C]`` in ``[0, levels)``, N >= 1.
         background: trained on the same images with a mutation; of as many levels.
         batch_size: images per call.
+        condition, condition_map: of each image, for models that have them; see
+            `sample`. Both models are given them.
 
     Raises:
         UserError: there is no image, the models take different images, or as for
             `log_prob`.
     """
+    given = Given(condition=condition, condition_map=condition_map)
     require_model(model)
     if background is not None:
         require_model(background)
         require_same_images(model, background)
-    nats = _nats(model, images, batch_size)
+    nats = _nats(model, images, batch_size, given)
     ratio = None
     if background is not None:
-        ratio = nats - _nats(background, images, batch_size)
+        ratio = nats - _nats(background, images, batch_size, given)
     bits = nats / math.log(2) - png_bits(images, model.config.levels)
     return AnomalyScores(nats, ratio, bits)
 
@@ -83,12 +95,14 @@ def require_same_images(model: PixelModel, background: PixelModel) -> None:
     )
 
 
-def _nats(model: PixelModel, images: ImageRows, batch_size: int) -> np.ndarray:
+def _nats(
+    model: PixelModel, images: ImageRows, batch_size: int, given: Given
+) -> np.ndarray:
     classes = model.config.num_classes
     if classes == 0:
-        return evaluate(model, images, batch_size=batch_size).nats
-    given = evaluate_classes(model, images, batch_size)
-    return math.log(classes) - np.logaddexp.reduce(given, axis=1)
+        return evaluate(model, images, batch_size=batch_size, **given).nats
+    joint = evaluate_classes(model, images, batch_size, **given)
+    return math.log(classes) - np.logaddexp.reduce(joint, axis=1)
 
 
 def png_bits(images: ImageRows, levels: int) -> np.ndarray:

@@ -10,7 +10,7 @@ from PIL import Image
 import pixelcnn_jax as pj
 from pixelcnn_jax.anomaly import png_bits
 from pixelcnn_jax.commands import evaluate
-from tests.conftest import random_images, tiny_model
+from tests.conftest import random_images, some_conditions, tiny_model
 from tests.test_command_lines import refused
 from tests.test_uses import run_of
 
@@ -62,6 +62,18 @@ def test_the_scores_are_what_they_say():
     np.testing.assert_allclose(found.ratio, ratio, rtol=1e-5, atol=1e-4)
     np.testing.assert_allclose(found.complexity, bits, rtol=1e-5)
     assert pj.anomaly_scores(model, images).ratio is None
+
+
+def test_conditions_are_given_to_both_models():
+    fields = dict(condition_features=2, condition_channels=1)
+    model, background = tiny_model(**fields), tiny_model(seed=1, **fields)
+    images, given = random_images(model, 4), some_conditions(model, 4)
+    found = pj.anomaly_scores(model, images, background=background, **given)
+    nats, others = (-pj.log_prob(m, images, **given) for m in (model, background))
+    np.testing.assert_allclose(found.likelihood, nats, rtol=1e-5)
+    np.testing.assert_allclose(found.ratio, nats - others, rtol=1e-5, atol=1e-3)
+    with pytest.raises(pj.UserError, match="condition must be given for a model of 2"):
+        pj.anomaly_scores(model, images)
 
 
 def test_classes_count_by_their_mean():

@@ -20,7 +20,7 @@ from pixelcnn_jax.data.beside import read_beside
 from pixelcnn_jax.runs import Run, tables
 from tests.conftest import random_images, tiny_model
 from tests.test_command_lines import refused
-from tests.test_uses import images, plain  # noqa: F401
+from tests.test_uses import images, plain, run_of  # noqa: F401
 
 # --- what a run goes on with
 
@@ -218,6 +218,22 @@ def test_a_number_of_images_is_refused_with_a_sampler(tmp_path: Path, capsys):
     flags = ["--sampler", "x.pxs", "--output", str(tmp_path / "x.npz")]
     line = refused("sample", [*flags, "--num-images", "64"], capsys)
     assert "--num-images; leave that out" in line
+
+
+def test_outliers_need_a_model_without_conditions_of_its_images(tmp_path: Path, capsys):
+    model = tiny_model(condition_features=2)
+    run = run_of(tmp_path / "run", model)
+    shared = np.random.default_rng(0)
+    np.savez(
+        tmp_path / "x.npz",
+        images=random_images(model, 4),
+        condition=shared.normal(size=(4, 2)).astype("f4"),
+    )
+    flags = ["--workdir", str(run), "--data", str(tmp_path / "x.npz")]
+    line = refused("evaluate", [*flags, "--outliers", "digits"], capsys)
+    assert "--outliers need a model without condition vectors or maps" in line
+    evaluate.run([*flags, "--background", str(run)], "evaluate")
+    assert "0.000 +- 0.000 nats/image less than" in capsys.readouterr().out
 
 
 def test_another_sets_folder_is_looked_at(tmp_path: Path):

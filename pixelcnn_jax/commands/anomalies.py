@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pixelcnn_jax.anomaly import AnomalyScores, anomaly_scores, auroc
+from pixelcnn_jax.anomaly import AnomalyScores, Given, anomaly_scores, auroc
 from pixelcnn_jax.likelihood import Evaluation, ImageRows
 from pixelcnn_jax.models.base import PixelModel
 from pixelcnn_jax.output import say
@@ -20,15 +20,22 @@ class Comparison(NamedTuple):
     """Images that do not belong."""
 
     def report(
-        self, model: PixelModel, images: ImageRows, batch_size: int
+        self, model: PixelModel, images: ImageRows, batch_size: int, given: Given
     ) -> dict[str, np.ndarray]:
-        """Print what the scores tell, and return them by name, to be kept."""
+        """Print what the scores tell, and return them by name, to be kept.
+
+        Args:
+            model: that is judged by.
+            images: that belong.
+            batch_size: images per call.
+            given: what they are conditioned on; outliers are on nothing.
+        """
         if self.background is None and self.outliers is None:
             return {}
         score = partial(
             anomaly_scores, model, background=self.background, batch_size=batch_size
         )
-        ours = score(images)
+        ours = score(images, **given)
         kept = _named("", ours)
         if ours.ratio is not None:
             less = Evaluation(-ours.ratio, 1)

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from pixelcnn_jax import hosts
-from pixelcnn_jax.anomaly import require_same_images
+from pixelcnn_jax.anomaly import Given, require_same_images
 from pixelcnn_jax.commands.anomalies import Comparison
 from pixelcnn_jax.commands.flags import SPREADS, Command, flags_of, parse
 from pixelcnn_jax.commands.image_files import require_writable
@@ -98,7 +98,7 @@ def run(args: list[str], program: str) -> None:
     comparison = _comparison(settings, named, model)
     taken = images.for_model(config.model)
     classes, size = taken.labels, settings.batch_size
-    others = {"condition": taken.condition, "condition_map": taken.condition_map}
+    others = Given(condition=taken.condition, condition_map=taken.condition_map)
     given = evaluate(model, levels, classes, size, **others)
     _print(given, "" if classes is None else "given the class")
     joint = None
@@ -110,7 +110,7 @@ def run(args: list[str], program: str) -> None:
         say(f"  {right:.4f} of the classes are the likeliest given the image")
     if labels is not None:
         _print_classes(given, labels)
-    compared = comparison.report(model, levels, size)
+    compared = comparison.report(model, levels, size, others)
     if folder is not None:
         pixels = evaluate_pixels(model, levels, classes, size, **others)
         rest = (levels, model.config.levels, given, pixels, labels, joint, compared)
@@ -158,6 +158,12 @@ def _comparison(settings: Settings, named: DataConfig, model: PixelModel) -> Com
             " outliers",
         )
     else:
+        c = model.config
+        require(
+            c.condition_features == c.condition_channels == 0,
+            f"outliers need a model without condition vectors or maps, which they lack,"
+            f" got {settings.workdir} with some; leave outliers out",
+        )
         try:
             outliers = _outliers(settings, settings.outliers, named, model)
         except UserError as error:

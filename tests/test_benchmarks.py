@@ -86,12 +86,22 @@ def test_quality_trains_and_judges(tmp_path: Path):
         )
     results = json.loads((tmp_path / "quality_digits.json").read_text())
     # The table holds what an earlier call has trained, too.
-    assert [row[0] for row in results["rows"]] == [f"{r} (float32)" for r in recipes]
+    assert [row[0] for row in results["rows"]] == recipes
     for file in (tmp_path / "quality").glob("*.json"):
         found = json.loads(file.read_text())
         assert found["updates"] == 4 and file.with_suffix(".png").exists()
         assert 0 < found["bits_per_dim"] < 3  # log2 of 4 levels, and some
         assert ("marginal_bits_per_dim" in found) == ("class" in found["recipe"])
+
+
+@pytest.mark.slow
+def test_the_books_experiment_is_shown_as_it_goes(tmp_path: Path):
+    flags = ["--output", str(tmp_path), "--workdir", str(tmp_path / "run")]
+    run("benchmarks", "book.py", "--quick", *flags)
+    results = json.loads((tmp_path / "book.json").read_text())
+    assert [row[0] for row in results["rows"]] == ["1", "2", "4", "5"]
+    assert 0 < results["bits_per_dim"] < 3  # log2 of 4 levels, and some
+    assert (tmp_path / "book.png").exists() and (tmp_path / "book_strip.png").exists()
 
 
 @pytest.mark.slow

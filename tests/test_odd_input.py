@@ -37,11 +37,16 @@ def test_a_run_goes_on_with_as_many_images_only(tmp_path: Path):
     fit(first, 1)
     table = (tmp_path / "metrics.csv").read_text()
     for others in (np.concatenate([first, first]), first[:8]):
-        with pytest.raises(pj.UserError, match="1 epochs of .* were 3 updates"):
+        with pytest.raises(pj.UserError, match="epochs of .* were 3 updates, and"):
             fit(others, 2)
     assert (tmp_path / "metrics.csv").read_text() == table
     fit(first, 2)
     assert [row.step for row in Run(tmp_path).rows()] == [3, 6]
+    # A damaged table stops no training.
+    text = (tmp_path / "metrics.csv").read_text()
+    (tmp_path / "metrics.csv").write_text(text.replace("2,6,", "2,5,"))
+    fit(first, 3)
+    assert Run(tmp_path).rows()[-1].step == 9
 
 
 # --- where samples go

@@ -134,14 +134,14 @@ def learn(
 
 def _require_same_number(rows: list[Row], batches: int, config: Config) -> None:
     """Raise if the epochs so far had another number of updates."""
-    others = [row for row in rows if row.step != row.epoch * batches]
-    if others:
-        epoch, step = others[0].epoch, others[0].step
-        raise UserError(
-            "a run goes on only with as many training images as it began with:"
-            f" {epoch} epochs of {config.workdir} were {step} updates, and these images"
-            f" make {epoch * batches}; pass those images or another workdir"
-        )
+    # Of one mind, or the table is damaged: that stops no training.
+    found = {row.step / row.epoch for row in rows if row.epoch > 0}
+    require(
+        len(found) != 1 or batches in found,
+        "a run goes on only with as many training images as it began with: epochs of"
+        f" {config.workdir} were {min(found, default=0):.0f} updates, and these images"
+        f" make {batches}; pass those images or another workdir",
+    )
 
 
 def _stream(config: Config, model: PixelModel, reader: BatchReader) -> Stream:

@@ -7,24 +7,17 @@ was trained on. Two remedies: set it beside that of a background model, trained 
 
 import io
 import math
-from typing import NamedTuple, TypedDict
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from pixelcnn_jax.arguments import as_array
 from pixelcnn_jax.errors import require
-from pixelcnn_jax.likelihood import ImageRows, evaluate
+from pixelcnn_jax.likelihood import Given, ImageRows, evaluate
 from pixelcnn_jax.models.base import PixelModel
 from pixelcnn_jax.models.input_checks import require_model
 from pixelcnn_jax.posterior import evaluate_classes
-
-
-class Given(TypedDict):
-    """What images are conditioned on besides classes."""
-
-    condition: np.ndarray | None
-    condition_map: np.ndarray | None
 
 
 class AnomalyScores(NamedTuple):

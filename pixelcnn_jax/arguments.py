@@ -247,7 +247,7 @@ def _require_finite(name: str, values: Array) -> None:
             f"{name} of integers must fit in 32 bits, got {low} to {high}; pass floats",
         )
     require(
-        bool(np.isfinite(np.asarray(values, np.float32)).all()),
+        bool(np.isfinite(known.astype(np.float32)).all()),
         f"{name} must be finite numbers, got some that are not; leave those images out",
     )
 

@@ -4,7 +4,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Protocol
+from typing import Protocol, TypedDict
 
 import jax
 import jax.numpy as jnp
@@ -36,6 +36,13 @@ class ImageRows(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: slice, /) -> np.ndarray: ...
+
+
+class Given(TypedDict):
+    """What images are conditioned on besides classes."""
+
+    condition: np.ndarray | None
+    condition_map: np.ndarray | None
 
 
 def log_prob(

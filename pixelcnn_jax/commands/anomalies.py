@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pixelcnn_jax.anomaly import AnomalyScores, Given, anomaly_scores, auroc
-from pixelcnn_jax.likelihood import Evaluation, ImageRows
+from pixelcnn_jax.anomaly import AnomalyScores, anomaly_scores, auroc
+from pixelcnn_jax.likelihood import Evaluation, Given, ImageRows
 from pixelcnn_jax.models.base import PixelModel
 from pixelcnn_jax.output import say
 

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from pixelcnn_jax import hosts
-from pixelcnn_jax.anomaly import Given, require_same_images
+from pixelcnn_jax.anomaly import require_same_images
 from pixelcnn_jax.commands.anomalies import Comparison
 from pixelcnn_jax.commands.flags import SPREADS, Command, flags_of, parse
 from pixelcnn_jax.commands.image_files import require_writable
@@ -19,6 +19,7 @@ from pixelcnn_jax.data import Lazy, require_used
 from pixelcnn_jax.errors import UserError, require
 from pixelcnn_jax.likelihood import (
     Evaluation,
+    Given,
     evaluate,
     evaluate_pixels,
 )
@@ -79,9 +80,6 @@ def run(args: list[str], program: str) -> None:
     folder = None if settings.output is None else Path(settings.output)
     if folder is not None:
         hosts.by_first(lambda: _make(folder))
-        for name in FILES:
-            path = folder / name
-            hosts.by_first(lambda path=path: require_writable(path, (path.suffix,)))
     found = Run.named(settings.workdir)
     config = found.config()
     named = _data_config(settings, config.data)
@@ -119,7 +117,7 @@ def run(args: list[str], program: str) -> None:
 
 
 def _make(folder: Path) -> None:
-    """The folder for the scores, if it is missing."""
+    """The folder for the scores, if it is missing, with room for its files."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -127,6 +125,8 @@ def _make(folder: Path) -> None:
             f"output must be a folder that can be written, got {folder}"
             f" ({error.strerror})"
         ) from error
+    for name in FILES:
+        require_writable(folder / name, (Path(name).suffix,))
 
 
 def _data_config(settings: Settings, named: DataConfig) -> DataConfig:

@@ -1,19 +1,12 @@
 """The conditions of images to draw, from a file."""
 
 import hashlib
-from typing import TypedDict
 
 import numpy as np
 
 from pixelcnn_jax.commands.image_files import read_arrays
 from pixelcnn_jax.errors import require
-
-
-class Given(TypedDict):
-    """What `sample` and others take by these names."""
-
-    condition: np.ndarray | None
-    condition_map: np.ndarray | None
+from pixelcnn_jax.likelihood import Given
 
 
 def read_given(

@@ -14,7 +14,6 @@ from pixelcnn_jax.arguments import require_count
 from pixelcnn_jax.commands.background import in_background
 from pixelcnn_jax.commands.choices import parse_classes, parse_labels
 from pixelcnn_jax.commands.given_conditions import (
-    Given,
     digest_of,
     in_turn,
     read_given,
@@ -29,6 +28,7 @@ from pixelcnn_jax.commands.watch import Watched, check_picture, write_watched
 from pixelcnn_jax.compression import fingerprints
 from pixelcnn_jax.errors import UserError, require
 from pixelcnn_jax.exported import load_sampler
+from pixelcnn_jax.likelihood import Given
 from pixelcnn_jax.memory import require_memory
 from pixelcnn_jax.models.base import PixelModel
 from pixelcnn_jax.runs import Run

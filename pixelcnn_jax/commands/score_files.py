@@ -12,7 +12,12 @@ from pixelcnn_jax.commands.image_files import write
 from pixelcnn_jax.data import Lazy
 from pixelcnn_jax.likelihood import Evaluation
 
-FILES = ("scores.npz", "most_likely.png", "least_likely.png", "bits_per_pixel.png")
+SCORES, MOST, LEAST, BITS = FILES = (
+    "scores.npz",
+    "most_likely.png",
+    "least_likely.png",
+    "bits_per_pixel.png",
+)
 """What is written."""
 
 SHOWN = 64
@@ -53,13 +58,13 @@ def write_scores(
         scores["class_log_posterior"] = joint - total
     file = io.BytesIO()
     np.savez_compressed(file, **scores)  # type: ignore[arg-type]
-    write(folder / "scores.npz", file.getvalue())
+    write(folder / SCORES, file.getvalue())
     order = np.argsort(found.nats, kind="stable")
-    chosen = {"most": order[:SHOWN], "least": order[::-1][:SHOWN]}
+    chosen = {MOST: order[:SHOWN], LEAST: order[::-1][:SHOWN]}
     for name, index in chosen.items():
         grid = pictures.grid(images[index], levels)
-        write(folder / f"{name}_likely.png", pictures.to_png(grid))
-    write(folder / "bits_per_pixel.png", pictures.to_png(_map(pixels)))
+        write(folder / name, pictures.to_png(grid))
+    write(folder / BITS, pictures.to_png(_map(pixels)))
 
 
 def _map(pixels: np.ndarray) -> np.ndarray:

@@ -12,7 +12,13 @@ from pixelcnn_jax.errors import require
 from pixelcnn_jax.layers import Conditions
 from pixelcnn_jax.models.base import PixelModel
 from pixelcnn_jax.models.graph import Graph
-from pixelcnn_jax.stepper import Stepper, StepperState
+from pixelcnn_jax.stepper import (
+    Plan,
+    StepperState,
+    begin_steps,
+    next_law,
+    push_values,
+)
 
 LANES = 256
 """Images that are coded side by side."""
@@ -34,12 +40,12 @@ def go_through(
     """
     # Not folded beforehand: weights that another program has computed need not be the
     # same to the last bit each time.
-    split, params = nnx.split(model)
-    graph = Graph(split)
+    graph, params = nnx.split(model)
     count, height, width, channels = shape
     # The decoder finds the same number from the count. Another would be another
     # program, whose probabilities may be rounded otherwise.
     lanes = min(count, LANES)
+    plan = Plan(Graph(graph), lanes, height, width)
     for start in range(0, count, lanes):
         part = slice(start, min(start + lanes, count))
         # The last lanes are filled up: there is one program.
@@ -49,9 +55,7 @@ def go_through(
             ),
             given,
         )
-        begin = partial(_begin, graph, (lanes, height, width), params, own)
-        advance = partial(_advance, graph, (lanes, height, width), params, own)
-        probs_BV, state = begin()
+        probs_BV, state = _begin(plan, params, own)
         for step in range(height * width * channels):
             real = np.asarray(probs_BV)[: part.stop - start]
             require(
@@ -62,53 +66,24 @@ def go_through(
             values_B = decide(part, step, real)
             if step + 1 < height * width * channels:
                 # Lanes without an image repeat others; nobody reads their laws.
-                probs_BV, state = advance(state, np.resize(values_B, lanes))
+                values_B = np.resize(values_B, lanes)
+                probs_BV, state = _advance(plan, params, state, values_B)
 
 
-Size = tuple[int, int, int]
-"""Lanes, height, width."""
-
-
-def _stepper(
-    graph: Graph,
-    size: Size,
-    params: nnx.State,
-    given: Conditions,
-) -> Stepper:
-    model = nnx.merge(graph.graph, params)
-    return Stepper(
-        model,
-        size[0],
-        labels=given.labels,
-        condition=given.condition,
-        condition_map=given.condition_map,
-        size=size[1:],
-    )
-
-
-@partial(jax.jit, static_argnums=(0, 1))
+@partial(jax.jit, static_argnums=0)
 def _begin(
-    graph: Graph,
-    size: Size,
-    params: nnx.State,
-    given: Conditions,
+    plan: Plan, params: nnx.State, given: Conditions
 ) -> tuple[jax.Array, StepperState]:
     """Probabilities of the first value ``[B, V]``."""
-    stepper = _stepper(graph, size, params, given)
-    log_probs_BV, state = stepper.next(stepper.begin())
+    log_probs_BV, state = next_law(plan, params, begin_steps(plan, params, given))
     return jnp.exp(log_probs_BV), state
 
 
-@partial(jax.jit, static_argnums=(0, 1))
+@partial(jax.jit, static_argnums=0)
 def _advance(
-    graph: Graph,
-    size: Size,
-    params: nnx.State,
-    given: Conditions,
-    state: StepperState,
-    values_B: jax.Array,
+    plan: Plan, params: nnx.State, state: StepperState, values_B: jax.Array
 ) -> tuple[jax.Array, StepperState]:
     """Probabilities of the value after this one ``[B, V]``."""
-    stepper = _stepper(graph, size, params, given)
-    log_probs_BV, state = stepper.next(stepper.push(state, values_B))
+    state = push_values(plan, params, state, values_B)
+    log_probs_BV, state = next_law(plan, params, state)
     return jnp.exp(log_probs_BV), state

@@ -90,7 +90,7 @@ class Stepper:
     def begin(self) -> StepperState:
         """Before the first value."""
         given = jax.tree.map(jnp.asarray, self._conditions)
-        return _begin(self._plan, self._params, given)
+        return begin_steps(self._plan, self._params, given)
 
     def next(self, state: StepperState) -> tuple[jax.Array, StepperState]:
         """The law of the next value.
@@ -100,7 +100,7 @@ class Stepper:
             to push the value to: `push` needs what is computed here.
         """
         _require_state(state)
-        return _next(self._plan, self._params, state)
+        return next_law(self._plan, self._params, state)
 
     def push(self, state: StepperState, values: jax.Array | np.ndarray) -> StepperState:
         """The state once the next value of each image is known.
@@ -122,7 +122,9 @@ class Stepper:
             f" got {dtype} {list(shape)}",
         )
         require_range("values", values, self._levels)
-        return _push(self._plan, self._params, state, jnp.asarray(values, jnp.int32))
+        return push_values(
+            self._plan, self._params, state, jnp.asarray(values, jnp.int32)
+        )
 
 
 class Plan(NamedTuple):
@@ -139,7 +141,8 @@ class Plan(NamedTuple):
 
 
 @partial(jax.jit, static_argnums=0)
-def _begin(plan: Plan, params: nnx.State, given: Conditions) -> StepperState:
+def begin_steps(plan: Plan, params: nnx.State, given: Conditions) -> StepperState:
+    """`Stepper.begin`."""
     model = plan.model(params)
     pixel = jnp.zeros((plan.batch_size, model.config.channels), jnp.int32)
     caches = model.init_caches(Spec(plan.batch_size, plan.height, plan.width), given)
@@ -151,9 +154,10 @@ def _begin(plan: Plan, params: nnx.State, given: Conditions) -> StepperState:
 
 
 @partial(jax.jit, static_argnums=0)
-def _next(
+def next_law(
     plan: Plan, params: nnx.State, state: StepperState
 ) -> tuple[jax.Array, StepperState]:
+    """`Stepper.next`, without its checks."""
     model = plan.model(params)
     channel = state.index % model.config.channels
     state = _with_outputs(plan, model, state, channel)
@@ -191,9 +195,10 @@ def _with_outputs(
 
 
 @partial(jax.jit, static_argnums=0)
-def _push(
+def push_values(
     plan: Plan, params: nnx.State, state: StepperState, values_B: jax.Array
 ) -> StepperState:
+    """`Stepper.push`, without its checks."""
     model = plan.model(params)
     channels = model.config.channels
     channel = state.index % channels

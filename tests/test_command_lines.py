@@ -1,5 +1,6 @@
 """The commands do their work, and say in one line what is wrong."""
 
+import itertools
 import os
 import shutil
 import signal
@@ -18,6 +19,7 @@ import pixelcnn_jax as pj
 from pixelcnn_jax.commands import evaluate, flags, main, sample, train
 from pixelcnn_jax.commands.main import COMMANDS, overview, run_command
 from pixelcnn_jax.runs import Run
+from pixelcnn_jax.runs.run import PRETRAINED
 from pixelcnn_jax.training.stopping import Stopped
 from tests.conftest import slowly
 
@@ -293,7 +295,19 @@ def test_help_documents_every_flag(command: str):
     lines = [line for line in shown.stdout.splitlines() if line.startswith("│ --")]
     assert len(lines) >= 2
     assert shown.stdout.count("(default:") >= len(lines)
-    assert ("fashion-mnist" in shown.stdout) == (command == "train")
+    texts = shown.stdout.splitlines()
+    for above, below in itertools.pairwise(texts):
+        if above.startswith("│  ") and below.startswith("│  "):
+            # A line ends where its box does, not where the source's did.
+            room = len(above) - len(above.rstrip(" │"))
+            assert room <= len(below.split()[1]) + len(" ") + len(" │"), above
+    presets = [name for name in pj.config.PRESETS if name in shown.stdout]
+    assert (presets == list(pj.config.PRESETS)) == (command == "train")
+    text = " ".join(shown.stdout.replace("│", " ").split())
+    shipped = sorted(path.name for path in PRETRAINED.iterdir() if path.is_dir())
+    takes_them = "a model that ships with the package:" in text
+    assert takes_them == (f"the package: {', '.join(shipped)}." in text)
+    assert takes_them == (command not in ("train", "publish"))
 
 
 def test_the_overview_lists_commands_and_presets(capsys, monkeypatch):

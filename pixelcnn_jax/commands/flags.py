@@ -1,12 +1,15 @@
 """Flags from dataclasses, and what is wrong with them in one line."""
 
 import contextlib
+import dataclasses
 import difflib
 import io
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import NamedTuple, TypeVar
+from types import MappingProxyType
+from typing import Any, NamedTuple, TypeVar
 
+import docstring_parser
 import tyro
 
 from pixelcnn_jax.errors import UserError, require
@@ -70,6 +73,7 @@ def parse(
         )
 
     if "-h" in args or "--help" in args:
+        _write_paragraphs(default)
         return read()
     printed = io.StringIO()
     try:
@@ -77,6 +81,28 @@ def parse(
             return read()
     except SystemExit as error:
         raise UserError(_one_line(printed.getvalue(), program)) from error
+
+
+def _write_paragraphs(settings: Any) -> None:
+    """Give tyro what is written below each field as one paragraph.
+
+    tyro 1.0 keeps the line breaks of an indented docstring in its help.
+
+    Args:
+        settings: a dataclass's value; the dataclasses among its fields' values follow.
+    """
+    texts = {
+        written.arg_name: written.description
+        for cls in reversed(type(settings).__mro__[:-1])
+        for written in docstring_parser.parse_from_object(cls).params
+    }
+    for field in dataclasses.fields(settings):
+        text = " ".join((texts.get(field.name) or "").split())
+        if text:
+            field.metadata = MappingProxyType({**field.metadata, "help": text})
+        value = getattr(settings, field.name)
+        if dataclasses.is_dataclass(value):
+            _write_paragraphs(value)
 
 
 def _one_line(box: str, program: str) -> str:

@@ -26,10 +26,10 @@ def run(args: list[str], program: str) -> None:
     named = bool(args) and not args[0].startswith("-")
     name, flags = (args[0], args[1:]) if named else ("digits", args)
     default = config.preset(name)
-    presets = "; ".join(f"{key}: {about}" for key, (about, _) in config.PRESETS.items())
+    presets = "".join(f"\n  {key}: {text}" for key, (text, _) in config.PRESETS.items())
     about = (
         f"{ABOUT} The first argument may name a preset, whose settings the options"
-        f" override. {SPREADS} Presets: {presets}."
+        f" override. {SPREADS} Presets:{presets}"
     )
     if _names_own_images(flags):
         # What no flag gives is then taken from the images.

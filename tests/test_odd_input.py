@@ -255,6 +255,34 @@ def test_another_sets_folder_is_looked_at(tmp_path: Path):
     assert again.data_dir == "here"
 
 
+@pytest.mark.parametrize(
+    ("flags", "needed"),
+    [
+        (["--model.num-mixtures", "3"], "--model.distribution logistic_mixture, got 3"),
+        (["--model.embedding_features=4"], "--model.pixel-input embedding, got 4"),
+        (["--model.condition-width", "5"], "--model.condition-channels above 0, got 5"),
+    ],
+)
+def test_settings_of_what_a_model_has_not_are_refused(
+    flags: list[str], needed: str, tmp_path: Path, capsys
+):
+    workdir = tmp_path / "run"
+    brief = ["--training.epochs", "1", "--model.num-blocks", "0"]
+    line = refused("train", [*flags, *brief, "--workdir", str(workdir)], capsys)
+    assert f" needs {needed} without it; pass both or neither" in line
+    assert not workdir.exists()
+
+
+def test_what_a_preset_brings_may_lie_idle():
+    model = dataclasses.replace(
+        pj.preset("fashion-mnist-pp").model, distribution="categorical"
+    )
+    assert model.num_mixtures == 5
+    assert "num_mixtures" in model.idle
+    busy = {"distribution": "logistic_mixture", "pixel_input": "embedding"}
+    assert not pj.PixelCNNConfig.tiny(**busy, condition_channels=1).idle
+
+
 # --- what is named
 
 

@@ -4,6 +4,7 @@ import itertools
 
 from pixelcnn_jax import config
 from pixelcnn_jax.commands.flags import SPREADS, Command, flags_of, parse
+from pixelcnn_jax.errors import require
 from pixelcnn_jax.training import train
 
 ABOUT = "Train a PixelCNN, or go on with a run that was interrupted."
@@ -34,7 +35,24 @@ def run(args: list[str], program: str) -> None:
     if _names_own_images(flags):
         # What no flag gives is then taken from the images.
         default = default.from_data()
-    train(parse(config.Config, default, flags, f"{program} {name}", about))
+    settings = parse(config.Config, default, flags, f"{program} {name}", about)
+    _require_effect(flags, settings.model)
+    train(settings)
+
+
+def _require_effect(flags: list[str], model: config.ModelConfig) -> None:
+    """Raise if a flag that was given changes nothing.
+
+    What a preset brings may lie idle: another flag may have made it so.
+    """
+    given = {flag.split("=")[0].replace("_", "-") for flag in flags}
+    for field, needed in model.idle.items():
+        name = f"model.{field}"
+        require(
+            FLAGS[name] not in given,
+            f"{name} needs {needed}, got {getattr(model, field)} without it; pass both"
+            " or neither",
+        )
 
 
 def _names_own_images(flags: list[str]) -> bool:

@@ -115,6 +115,18 @@ class ModelConfig:
         """The fields that are still to be taken from the data."""
         return [name for name in FIELDS_OF_DATA if getattr(self, name) == FROM_DATA]
 
+    @property
+    def idle(self) -> dict[str, str]:
+        """The fields that change nothing beside the others, and what each needs."""
+        idle: dict[str, str] = {}
+        if self.distribution != "logistic_mixture":
+            idle["num_mixtures"] = "model.distribution logistic_mixture"
+        if self.pixel_input != "embedding":
+            idle["embedding_features"] = "model.pixel_input embedding"
+        if self.condition_channels == 0:
+            idle["condition_width"] = "model.condition_channels above 0"
+        return idle
+
     def _check_conditions(self) -> None:
         require_at_least("model", self, "condition_width", 1)
         require_share("model", self, "condition_dropout", 0.1)

@@ -13,11 +13,13 @@ import numpy as np
 from PIL import Image
 
 from pixelcnn_jax.arguments import as_array
+from pixelcnn_jax.arrays import is_of_numbers
+from pixelcnn_jax.config import ModelConfig
 from pixelcnn_jax.errors import require
-from pixelcnn_jax.likelihood import Given, ImageRows, evaluate
+from pixelcnn_jax.layers import OtherConditions
+from pixelcnn_jax.likelihood import ImageRows, evaluate, evaluate_marginal
 from pixelcnn_jax.models.base import PixelModel
 from pixelcnn_jax.models.input_checks import require_model
-from pixelcnn_jax.posterior import evaluate_classes
 
 
 class AnomalyScores(NamedTuple):
@@ -62,7 +64,7 @@ def anomaly_scores(
         UserError: there is no image, the models take different images, or as for
             `log_prob`.
     """
-    given = Given(condition=condition, condition_map=condition_map)
+    given = OtherConditions(condition=condition, condition_map=condition_map)
     require_model(model)
     if background is not None:
         require_model(background)
@@ -76,11 +78,8 @@ def anomaly_scores(
 
 
 def require_same_images(model: PixelModel, background: PixelModel) -> None:
-    """Raise unless the two give probabilities to the same images."""
-    ours, theirs = (
-        f"{m.config.channels} channels of {m.config.levels} levels"
-        for m in (model, background)
-    )
+    """Raise unless the two give probabilities to the same images and conditions."""
+    ours, theirs = (_taken(m.config) for m in (model, background))
     require(
         ours == theirs,
         f"background must be a model of the same images, {ours}, got one of {theirs};"
@@ -88,14 +87,25 @@ def require_same_images(model: PixelModel, background: PixelModel) -> None:
     )
 
 
+def _taken(c: ModelConfig) -> str:
+    """What a model takes besides classes, in words."""
+    words = [f"{c.channels} channels of {c.levels} levels"]
+    if c.condition_features:
+        words.append(f"vectors of {c.condition_features}")
+    if c.condition_channels:
+        levels = f" of {c.condition_levels} levels" if c.condition_levels else ""
+        words.append(f"maps of {c.condition_channels} channels{levels}")
+    return " with ".join(words)
+
+
 def _nats(
-    model: PixelModel, images: ImageRows, batch_size: int, given: Given
+    model: PixelModel, images: ImageRows, batch_size: int, given: OtherConditions
 ) -> np.ndarray:
     classes = model.config.num_classes
     if classes == 0:
         return evaluate(model, images, batch_size=batch_size, **given).nats
-    joint = evaluate_classes(model, images, batch_size, **given)
-    return math.log(classes) - np.logaddexp.reduce(joint, axis=1)
+    alike = np.full(classes, 1 / classes)
+    return evaluate_marginal(model, images, alike, batch_size, **given).nats
 
 
 def png_bits(images: ImageRows, levels: int) -> np.ndarray:
@@ -134,7 +144,7 @@ def auroc(belong: np.ndarray, strange: np.ndarray) -> float:
     given = [as_array("scores", x) for x in (belong, strange)]
     types = [x.dtype for x in given]
     require(
-        all(x.kind in "biuf" for x in types),
+        all(map(is_of_numbers, given)),
         f"scores must be numbers, got arrays of {types[0]} and {types[1]}",
     )
     both = [x.astype(np.float64).ravel() for x in given]

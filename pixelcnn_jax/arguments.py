@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from pixelcnn_jax.arrays import are_finite
 from pixelcnn_jax.errors import UserError, require
 
 Scalar: TypeAlias = float | jax.Array
@@ -28,15 +29,22 @@ def require_count(name: str, value: object) -> None:
     )
 
 
-def require_size(size: object, name: str = "size") -> None:
-    """Raise unless ``size`` is the height and the width of an image."""
+def require_size(
+    size: object, name: str = "size", default: str = "the training images"
+) -> None:
+    """Raise unless ``size`` is the height and the width of an image.
+
+    Args:
+        name: what asks for it.
+        default: of what the size is otherwise.
+    """
     require(
         # Below 2**15 each, so that a position row * W + column fits in 32 bits.
         isinstance(size, tuple)
         and len(size) == 2
         and all(is_integer(x) and 1 <= x < 2**15 for x in size),
         f"{name} must be (height, width), two integers from 1 to {2**15 - 1}, got"
-        f" {size!r}; leave it out for the size of the training images",
+        f" {size!r}; leave it out for the size of {default}",
     )
 
 
@@ -78,7 +86,8 @@ def _require_strength(name: str, value: object, cure: str) -> None:
     rule = f"{name} must be a number of at least 0"
     dtype = getattr(value, "dtype", None)
     if dtype is None:
-        is_number = isinstance(value, int | float)
+        # To Python, True is an integer.
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
     else:
         is_real = any(jnp.issubdtype(dtype, x) for x in (jnp.integer, jnp.floating))
         is_number = is_real and isinstance(value, np.number | jax.Array)
@@ -87,15 +96,17 @@ def _require_strength(name: str, value: object, cure: str) -> None:
     if not isinstance(value, Tracer):
         # As it is: a whole number too large for a float can still be compared.
         known = value if isinstance(value, int) else float(value)  # type: ignore[arg-type]
-        fits = 0 <= known <= float(np.finfo(np.float32).max)
-        require(fits, f"{rule}, got {value!s:.80}; {cure}")
+        require(known >= 0, f"{rule}, got {value!s:.80}; {cure}")
+        most = float(np.finfo(np.float32).max)
+        require(
+            known <= most,
+            f"{name} must be at most {most:.1e}, got {value!s:.80}; {cure}",
+        )
 
 
 def as_float32(value: Scalar) -> jax.Array:
     """A checked number for a program: of one type, so that it serves all of them."""
-    # NumPy takes whole numbers of any size.
-    number = value if isinstance(value, jax.Array) else np.float32(value)
-    return jnp.asarray(number, jnp.float32)
+    return jnp.asarray(value, jnp.float32)
 
 
 def as_array(name: str, value: object) -> np.ndarray:
@@ -247,7 +258,7 @@ def _require_finite(name: str, values: Array) -> None:
             f"{name} of integers must fit in 32 bits, got {low} to {high}; pass floats",
         )
     require(
-        bool(np.isfinite(known.astype(np.float32)).all()),
+        are_finite(known),
         f"{name} must be finite numbers, got some that are not; leave those images out",
     )
 

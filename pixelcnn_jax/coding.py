@@ -11,7 +11,7 @@ from flax import nnx
 from pixelcnn_jax.errors import require
 from pixelcnn_jax.layers import Conditions
 from pixelcnn_jax.models.base import PixelModel
-from pixelcnn_jax.models.graph import Graph
+from pixelcnn_jax.models.graph import split
 from pixelcnn_jax.stepper import (
     Plan,
     StepperState,
@@ -40,12 +40,12 @@ def go_through(
     """
     # Not folded beforehand: weights that another program has computed need not be the
     # same to the last bit each time.
-    graph, params = nnx.split(model)
+    graph, params = split(model)
     count, height, width, channels = shape
     # The decoder finds the same number from the count. Another would be another
     # program, whose probabilities may be rounded otherwise.
     lanes = min(count, LANES)
-    plan = Plan(Graph(graph), lanes, height, width)
+    plan = Plan(graph, lanes, height, width)
     for start in range(0, count, lanes):
         part = slice(start, min(start + lanes, count))
         # The last lanes are filled up: there is one program.

@@ -77,22 +77,30 @@ def require_method(method: object) -> None:
     )
 
 
+def require_method_of(model: PixelModel, method: Method) -> None:
+    """Raise if a wavefront is asked of a model that has none.
+
+    To find that out takes milliseconds.
+    """
+    require(
+        method != "wavefront" or model.wavefront_lag is not None,
+        f"method wavefront needs a model whose rows can run side by side, got a"
+        f" {type(model).__name__}; use cached",
+    )
+
+
 def choose_method(model: PixelModel, method: Method, images_per_device: int) -> Method:
     """The method that "auto" stands for; others as they are.
 
     Raises:
-        UserError: a wavefront of a model that has none.
+        UserError: see `require_method_of`.
     """
-    possible = model.wavefront_lag is not None
-    require(
-        possible or method != "wavefront",
-        f"method wavefront needs a model whose rows can run side by side, got a"
-        f" {type(model).__name__}; use cached",
-    )
-    if method != "auto":
-        return method
-    few = images_per_device <= WAVEFRONT_IMAGES
-    return "wavefront" if possible and few else "cached"
+    if method == "auto":
+        few = images_per_device <= WAVEFRONT_IMAGES
+        possible = few and model.wavefront_lag is not None
+        return "wavefront" if possible else "cached"
+    require_method_of(model, method)
+    return method
 
 
 def draw_batch(

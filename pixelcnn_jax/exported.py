@@ -10,6 +10,7 @@ from pixelcnn_jax import keys
 from pixelcnn_jax.arguments import (
     Array,
     Scalar,
+    as_float32,
     require_condition,
     require_condition_map,
     require_key,
@@ -74,7 +75,7 @@ class ExportedSampler:
             )
             if values is not None
         ]
-        return self._run(self._weights, data, jnp.float32(temperature), *given)
+        return self._run(self._weights, data, as_float32(temperature), *given)
 
 
 def load_sampler(path: str | Path) -> ExportedSampler:

@@ -5,18 +5,17 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 
 from pixelcnn_jax import __version__, keys
 from pixelcnn_jax.arguments import require_count, require_path, require_size
 from pixelcnn_jax.config import ModelConfig
-from pixelcnn_jax.drawing import Given, Method, Way, choose_method, require_method
+from pixelcnn_jax.drawing import Given, Method, Way, require_method, require_method_of
 from pixelcnn_jax.errors import UserError, require
 from pixelcnn_jax.files import write_bytes
 from pixelcnn_jax.jobs import Job, run
 from pixelcnn_jax.layers import Conditions
 from pixelcnn_jax.models.base import PixelModel
-from pixelcnn_jax.models.graph import Graph
+from pixelcnn_jax.models.graph import split
 from pixelcnn_jax.models.input_checks import require_conditions, require_model, size_for
 from pixelcnn_jax.sampler_file import Header, SamplerFile
 
@@ -56,7 +55,7 @@ def export_sampler(
     require_count("num_images", num_images)
     size = size_for(model, size)
     require_method(method)
-    choose_method(model, method, num_images)  # a wavefront may be impossible
+    require_method_of(model, method)
     if map_size is None:
         map_size = size
     else:
@@ -65,7 +64,7 @@ def export_sampler(
             f"map_size needs a model with condition maps, got {map_size!r} for one"
             " without; leave it out",
         )
-    require_size(map_size, "map_size")
+    require_size(map_size, "map_size", "the images")
     example = _conditions(config, num_images, map_size)
     require_conditions(model, example, (num_images, *size))
     program, weights = _program(model, num_images, Way(method, *size), example)
@@ -108,7 +107,7 @@ def _program(
     model: PixelModel, num_images: int, way: Way, example: Conditions
 ) -> tuple[bytes, list[np.ndarray]]:
     """The serialized sampler, and its first argument."""
-    graph, params = nnx.split(model)
+    graph, params = split(model)
     weights, structure = jax.tree.flatten(params)
     some_given, kinds = jax.tree.flatten(example)
     job = Job(num_images, 1, num_images, way)
@@ -125,7 +124,7 @@ def _program(
         key = jax.random.wrap_key_data(key_data, impl=keys.IMPLEMENTATION)
         params = jax.tree.unflatten(structure, weights)
         known = Given(jax.tree.unflatten(kinds, given))
-        drawn = run(Graph(graph), job, None, params, key, temperature, known, 0)
+        drawn = run(graph, job, None, params, key, temperature, known, 0)
         return drawn.images
 
     shape = jax.ShapeDtypeStruct

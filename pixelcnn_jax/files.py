@@ -66,8 +66,14 @@ def write_bytes(path: Path, content: bytes) -> None:
 def try_to_write(path: Path) -> None:
     """Raise OSError if `write_bytes` could not; nothing is changed."""
     scratch = path.with_name(scratch_name(path.name))
-    with open(scratch, "wb"):
-        pass
+    try:
+        with open(scratch, "xb"):
+            pass
+    except FileExistsError:
+        # Another process may be writing it, which is not to be disturbed.
+        if scratch.is_file():
+            return
+        raise
     scratch.unlink()
 
 

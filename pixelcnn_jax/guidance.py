@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from pixelcnn_jax.config import ModelConfig
 from pixelcnn_jax.distributions import Distribution
-from pixelcnn_jax.distributions.choice import gumbel_max
+from pixelcnn_jax.distributions.choice import gumbel_max, gumbel_noise
 from pixelcnn_jax.layers import At, Conditions, Part, Row, Spec, Works
 from pixelcnn_jax.walkers import Walker, WalkerState
 
@@ -108,13 +108,7 @@ def draw_guided(
     """
     share = distribution.channels // distribution.steps_per_pixel
     for channel in range(step * share, (step + 1) * share):
-
-        def gumbel(key: jax.Array, channel: int = channel) -> jax.Array:
-            key = jax.random.fold_in(key, channel)
-            return jax.random.gumbel(key, (distribution.levels,))
-
-        noise = jax.vmap(gumbel)(pixel_keys.reshape(-1))
-        noise = noise.reshape(*pixel_keys.shape, distribution.levels)
+        noise = gumbel_noise(pixel_keys, channel, distribution.levels)
         law = guided_log_probs(distribution, outputs, before, channel, guidance)
         drawn = gumbel_max(law, noise, temperature)
         before = before.at[..., channel].set(drawn.astype(before.dtype))

@@ -32,8 +32,15 @@ from pixelcnn_jax.drawing import (
 )
 from pixelcnn_jax.memory import require_memory
 from pixelcnn_jax.models.base import PixelModel
-from pixelcnn_jax.models.graph import Graph
+from pixelcnn_jax.models.graph import Graph, split
 from pixelcnn_jax.models.input_checks import require_model
+
+
+def require_drawable(key: jax.Array, method: Method, temperature: Scalar) -> None:
+    """Raise unless images can be drawn like this by some model; see `sample`."""
+    require_key(key)
+    require_temperature(temperature)
+    require_method(method)
 
 
 class Drawer:
@@ -42,8 +49,7 @@ class Drawer:
     def __init__(self, model: PixelModel):
         require_model(model)
         self.model = model
-        graph, params = nnx.split(model)
-        self._graph = Graph(graph)
+        self._graph, params = split(model)
         self.params = Placed(params)
 
     def __call__(
@@ -72,7 +78,7 @@ class Drawer:
         Raises:
             UserError: see `sample`.
         """
-        self.require(key, way.method, temperature)
+        require_drawable(key, way.method, temperature)
         mesh, share = self._share(num_images, batch_size)
         num_devices = 1 if mesh is None else mesh.size
         if mesh is None and share > 1:
@@ -92,16 +98,6 @@ class Drawer:
         # Back to the weights' device, so that results mix with the caller's arrays.
         home = jnp.asarray(jax.tree.leaves(self.params.tree)[0]).sharding
         return jax.device_put(drawn, home)
-
-    @staticmethod
-    def require(key: jax.Array, method: Method, temperature: Scalar) -> None:
-        """Raise unless images can be drawn like this; see `sample`.
-
-        Whether the model has a wavefront is not looked at: that takes milliseconds.
-        """
-        require_key(key)
-        require_temperature(temperature)
-        require_method(method)
 
     def method(
         self, num_images: int, method: Method, batch_size: int | None = None
@@ -165,7 +161,7 @@ def run(
         given: Given,
     ) -> Drawn:
         # Folded inside the program, once for all its batches.
-        model = nnx.merge(graph.graph, params).folded()
+        model = graph.model(params).folded()
         method = choose_method(model, job.way.method, job.batch_size)
         way = job.way._replace(method=method)
 

@@ -2,9 +2,9 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import Protocol, TypedDict
+from typing import Protocol
 
 import jax
 import jax.numpy as jnp
@@ -15,10 +15,12 @@ from pixelcnn_jax import hosts, units
 from pixelcnn_jax.arguments import require_count, require_probabilities
 from pixelcnn_jax.devices import Placed, spread
 from pixelcnn_jax.errors import require
-from pixelcnn_jax.layers import Conditions
+from pixelcnn_jax.layers import Conditions, OtherConditions
 from pixelcnn_jax.memory import require_memory
 from pixelcnn_jax.models.base import PixelModel
+from pixelcnn_jax.models.graph import Graph, split
 from pixelcnn_jax.models.input_checks import (
+    require_classes,
     require_conditions,
     require_images,
     require_model,
@@ -36,13 +38,6 @@ class ImageRows(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: slice, /) -> np.ndarray: ...
-
-
-class Given(TypedDict):
-    """What images are conditioned on besides classes."""
-
-    condition: np.ndarray | None
-    condition_map: np.ndarray | None
 
 
 def log_prob(
@@ -92,7 +87,7 @@ def of_images(
 ) -> jax.Array:
     """What a function of images says, once all is checked; errors as `log_prob`."""
     require_batch(model, images, given)
-    graph, params = nnx.split(model)
+    graph, params = split(model)
     arrays = jax.tree.map(jnp.asarray, (images, given))
     return _compiled(function, graph, params, *arrays)
 
@@ -110,12 +105,12 @@ def require_batch(model: PixelModel, images: Array, given: Conditions) -> None:
 @partial(jax.jit, static_argnums=(0, 1))
 def _compiled(
     function: OfImages,
-    graph: nnx.GraphDef[PixelModel],
+    graph: Graph,
     params: nnx.State,
     images: jax.Array,
     given: Conditions,
 ) -> jax.Array:
-    return function(nnx.merge(graph, params), images, given)
+    return function(graph.model(params), images, given)
 
 
 def image_log_prob(
@@ -294,7 +289,7 @@ def _in_batches(
     require_conditions(model, given, images.shape)
     batch_size = min(batch_size, last - first)
     _require_memory(model, (batch_size, *images.shape[1:3]), "lower batch_size")
-    graph, params = nnx.split(model)
+    graph, params = split(model)
     placed = Placed(params)
     mesh = placed.mesh(batch_size)
     if mesh is not None:
@@ -315,11 +310,31 @@ def _in_batches(
         yield found[: len(taken)]
 
 
+def of_each_class(
+    model: PixelModel,
+    images: ImageRows,
+    classes: Iterable[int],
+    batch_size: int,
+    given: OtherConditions,
+) -> np.ndarray:
+    """Log-likelihood of every image given each of these classes, float64 ``[N, K]``."""
+    # Of images that are none, `evaluate` says so.
+    count = getattr(images, "shape", ())[:1]
+    found = [
+        -evaluate(model, images, np.full(count, label), batch_size, **given).nats
+        for label in classes
+    ]
+    return np.stack(found, axis=1)
+
+
 def evaluate_marginal(
     model: PixelModel,
     images: ImageRows,
     class_weights: np.ndarray,
     batch_size: int = 128,
+    *,
+    condition: np.ndarray | None = None,
+    condition_map: np.ndarray | None = None,
 ) -> Evaluation:
     """The likelihood of every image when its class is not known.
 
@@ -330,23 +345,16 @@ def evaluate_marginal(
         images: integers ``[N, H, W, C]`` in ``[0, levels)``, N >= 1.
         class_weights: the probability of each class, float ``[num_classes]``, such as
             its frequency among the training images.
+        batch_size, condition, condition_map: see `evaluate`.
 
     Raises:
         UserError: the weights are no probabilities, or as for `evaluate`.
     """
-    require_model(model)
-    require(
-        model.config.num_classes > 0,
-        "a marginal likelihood needs a model with classes, got one without; use"
-        " evaluate",
-    )
-    require_probabilities("class_weights", class_weights, model.config.num_classes)
+    count = require_classes("a marginal likelihood", model)
+    require_probabilities("class_weights", class_weights, count)
     # A class of weight 0 adds nothing: its pass is saved, and its logarithm undefined.
-    classes = [label for label, weight in enumerate(class_weights) if weight > 0]
-    joint = [
-        math.log(class_weights[label])
-        - evaluate(model, images, np.full(len(images), label), batch_size).nats
-        for label in classes
-    ]
-    nats = -np.logaddexp.reduce(np.stack(joint))
-    return Evaluation(nats, math.prod(images.shape[1:]))
+    classes = np.flatnonzero(class_weights)
+    given = OtherConditions(condition=condition, condition_map=condition_map)
+    nats = of_each_class(model, images, classes, batch_size, given)
+    joint = nats + np.log(np.asarray(class_weights, np.float64)[classes])
+    return Evaluation(-np.logaddexp.reduce(joint, axis=1), math.prod(images.shape[1:]))

@@ -10,6 +10,9 @@ from PIL import Image
 
 from pixelcnn_jax.files import write_bytes
 
+COLOURS = (1, 3)
+"""Channels that one tile shows; of another number they stand side by side."""
+
 GRID_WIDTH = 512
 """Pixels that a grid is about wide: small images are enlarged by a whole factor."""
 
@@ -42,7 +45,7 @@ def to_tiles(images: np.ndarray, levels: int) -> np.ndarray:
     ``W'`` is the width, or more if channels stand side by side; see `grid`.
     """
     tiles = to_pixels(images, levels)
-    if tiles.shape[-1] not in (1, 3):
+    if tiles.shape[-1] not in COLOURS:
         count, height = tiles.shape[:2]
         tiles = tiles.transpose(0, 1, 3, 2).reshape(count, height, -1, 1)
     return np.broadcast_to(tiles, (*tiles.shape[:3], 3))
@@ -66,7 +69,7 @@ def grid_size(
 ) -> tuple[int, int]:
     """Height and width of the `grid` of images ``[N, H, W, C]``."""
     count, height, width, channels = shape
-    width *= 1 if channels in (1, 3) else channels
+    width *= 1 if channels in COLOURS else channels
     return _layout(count, height, width, labels).size
 
 

@@ -9,16 +9,16 @@ from flax import nnx
 from jax import lax
 
 from pixelcnn_jax.arguments import require_probabilities
-from pixelcnn_jax.errors import require
-from pixelcnn_jax.layers import Conditions
+from pixelcnn_jax.layers import Conditions, OtherConditions
 from pixelcnn_jax.likelihood import (
     ImageRows,
-    evaluate,
     image_log_prob,
+    of_each_class,
     require_batch,
 )
 from pixelcnn_jax.models.base import PixelModel
-from pixelcnn_jax.models.input_checks import require_model
+from pixelcnn_jax.models.graph import Graph, split
+from pixelcnn_jax.models.input_checks import require_classes
 
 Array = jax.Array | np.ndarray
 
@@ -50,38 +50,28 @@ def class_log_posterior(
     Raises:
         UserError: the model has no classes, the prior is none, or see `log_prob`.
     """
-    classes = _classes_of(model)
+    classes = require_classes("a posterior of classes", model)
     if prior is None:
         prior = np.full(classes, 1 / classes, np.float32)
     require_probabilities("the prior", prior, classes)
     any_class = np.zeros(getattr(images, "shape", ())[:1], np.int32)
     given = Conditions(any_class, condition, condition_map)
     require_batch(model, images, given)
-    graph, params = nnx.split(model)
+    graph, params = split(model)
     log_prior = jnp.log(jnp.asarray(prior, jnp.float32))
     arrays = jax.tree.map(jnp.asarray, (images, given))
     return _posterior(graph, params, *arrays, log_prior)
 
 
-def _classes_of(model: PixelModel) -> int:
-    require_model(model)
-    require(
-        model.config.num_classes > 0,
-        "a posterior of classes needs a model with classes, got one without; train one"
-        " with model.num_classes",
-    )
-    return model.config.num_classes
-
-
 @partial(jax.jit, static_argnums=0)
 def _posterior(
-    graph: nnx.GraphDef[PixelModel],
+    graph: Graph,
     params: nnx.State,
     images: jax.Array,
     given: Conditions,
     log_prior: jax.Array,
 ) -> jax.Array:
-    model = nnx.merge(graph, params)
+    model = graph.model(params)
 
     def of_class(label: jax.Array) -> jax.Array:
         labels = jnp.full(len(images), label)
@@ -104,16 +94,6 @@ def evaluate_classes(
 
     Arguments and errors as for `evaluate`; the model has K classes.
     """
-    classes = range(_classes_of(model))
-    given = [
-        -evaluate(
-            model,
-            images,
-            np.full(len(images), label),
-            batch_size,
-            condition=condition,
-            condition_map=condition_map,
-        ).nats
-        for label in classes
-    ]
-    return np.stack(given, axis=1)
+    classes = range(require_classes("a likelihood of each class", model))
+    given = OtherConditions(condition=condition, condition_map=condition_map)
+    return of_each_class(model, images, classes, batch_size, given)

@@ -18,7 +18,7 @@ from pixelcnn_jax.arguments import require_count, require_range
 from pixelcnn_jax.errors import require
 from pixelcnn_jax.layers import Conditions, Front, Row, Spec
 from pixelcnn_jax.models.base import ModelCaches, PixelModel
-from pixelcnn_jax.models.graph import Graph
+from pixelcnn_jax.models.graph import Graph, split
 from pixelcnn_jax.models.input_checks import require_conditions, require_model, size_for
 
 Array = jax.Array | np.ndarray
@@ -77,8 +77,8 @@ class Stepper:
         size = size_for(model, size)
         self._conditions = Conditions(labels, condition, condition_map)
         require_conditions(model, self._conditions, (batch_size, *size))
-        graph, self._params = nnx.split(model)
-        self._plan = Plan(Graph(graph), batch_size, *size)
+        graph, self._params = split(model)
+        self._plan = Plan(graph, batch_size, *size)
         self.height, self.width = size
         self.channels, self._levels = model.config.channels, model.config.levels
 
@@ -137,7 +137,7 @@ class Plan(NamedTuple):
 
     def model(self, params: nnx.State) -> PixelModel:
         """The model with these parameters."""
-        return nnx.merge(self.graph.graph, params)
+        return self.graph.model(params)
 
 
 @partial(jax.jit, static_argnums=0)

@@ -9,9 +9,9 @@ import numpy as np
 
 from pixelcnn_jax import hosts
 from pixelcnn_jax.arguments import Scalar, is_integer, require_count
-from pixelcnn_jax.drawing import Given, Method, Way, choose_method
+from pixelcnn_jax.drawing import Given, Method, Way, require_method_of
 from pixelcnn_jax.errors import require
-from pixelcnn_jax.jobs import Drawer
+from pixelcnn_jax.jobs import Drawer, require_drawable
 from pixelcnn_jax.layers import Conditions
 from pixelcnn_jax.models.base import PixelModel
 from pixelcnn_jax.models.input_checks import (
@@ -75,11 +75,11 @@ def stream(
     require_conditions(model, conditions, (num_images, height, width))
     strength = guidance_of(model, guidance, conditions, num_images)
     given = jax.tree.map(np.asarray, Given(conditions, guidance=strength))
-    drawer = Drawer(model)
     # Now, not once the first batch is asked for.
-    drawer.require(key, method, temperature)
-    choose_method(model, method, 1)
-    draw = partial(drawer, key, way=Way(method, height, width), temperature=temperature)
+    require_drawable(key, method, temperature)
+    require_method_of(model, method)
+    way = Way(method, height, width)
+    draw = partial(Drawer(model), key, way=way, temperature=temperature)
     return _batches(draw, num_images, start, batch_size, given)
 
 

@@ -34,6 +34,8 @@ from flax import nnx  # noqa: E402
 
 import pixelcnn_jax as pj  # noqa: E402
 from pixelcnn_jax.config import DataConfig, TrainingConfig  # noqa: E402
+from pixelcnn_jax.params import to_params  # noqa: E402
+from pixelcnn_jax.runs import Run  # noqa: E402
 
 DATA_DIR = os.environ.get("PIXELCNN_DATA_DIR")
 needs_real_data = pytest.mark.skipif(
@@ -131,3 +133,39 @@ def assert_same_weights(a: pj.PixelModel, b: pj.PixelModel) -> None:
     """To the bit."""
     leaves = [jax.tree.leaves(nnx.state(model)) for model in (a, b)]
     assert all((x == y).all() for x, y in zip(*leaves, strict=True))
+
+
+def refused(command: str, arguments: list[str], capsys) -> str:
+    """The error line of a command that must end with status 2, in this process."""
+    from pixelcnn_jax.commands.main import COMMANDS, run_command
+
+    with pytest.raises(SystemExit) as end:
+        run_command(COMMANDS[command], arguments, command)
+    assert end.value.code == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1 and lines[0].startswith("error: ")
+    return lines[0]
+
+
+def run_of(folder: Path, model: pj.PixelModel) -> Path:
+    """A run's folder that holds this model, of the digits."""
+    folder.mkdir(exist_ok=True)
+    run = Run(folder)
+    data = DataConfig(validation_images=1300)
+    run.write_config(pj.Config(workdir=str(folder), model=model.config, data=data))
+    run.checkpoints.save(1, {"params": to_params(model)[1]}, None)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def plain(tmp_path_factory) -> Path:
+    """A run of a tiny model without conditions."""
+    return run_of(tmp_path_factory.mktemp("plain"), tiny_model())
+
+
+@pytest.fixture(scope="session")
+def image_file(tmp_path_factory) -> Path:
+    """Three images for the model of `plain`."""
+    path = tmp_path_factory.mktemp("images") / "in.npz"
+    np.savez(path, images=random_images(tiny_model(), 3))
+    return path

@@ -10,9 +10,20 @@ from PIL import Image
 import pixelcnn_jax as pj
 from pixelcnn_jax.anomaly import png_bits
 from pixelcnn_jax.commands import evaluate
-from tests.conftest import random_images, some_conditions, tiny_model
-from tests.test_command_lines import refused
-from tests.test_uses import run_of
+from tests.conftest import random_images, refused, run_of, some_conditions, tiny_model
+
+
+def test_a_background_takes_what_the_model_takes():
+    mapped = dict(condition_channels=1, condition_levels=3)
+    for overrides, words in (
+        (dict(condition_features=2), "levels with vectors of 2;"),
+        (mapped, "levels with maps of 1 channels of 3 levels;"),
+        (dict(levels=3), "got one of 1 channels of 3 levels;"),
+    ):
+        pair = tiny_model(), tiny_model(seed=1, **overrides)
+        with pytest.raises(pj.UserError, match="background must be a model of") as said:
+            pj.anomaly_scores(pair[0], random_images(pair[0], 2), background=pair[1])
+        assert words in str(said.value)
 
 
 def test_auroc_is_the_share_of_pairs_in_order():
@@ -115,13 +126,17 @@ def test_evaluate_tells_outliers(tmp_path: Path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--background", "no/run"], "no/run does not; pass"),
+        (["--background", "no/run"], "--background must be a run"),
         (["--outliers-dir", "x"], "--outliers-dir needs outliers, got x only"),
         (["--outliers", "digits", "--outliers-dir", "x"], "left out for digits"),
         (["--outliers", "a/b.npy", "--outliers-dir", "x"], "images of your own, a/b.n"),
         (["--data", "a/b.npy", "--data-dir", "x"], "images of your own, a/b.npy; le"),
-        (["--outliers", "mnist", "--outliers-dir", "no/folder"], "no/folder"),
-        (["--outliers", "no/file.npy"], "no/file.npy"),
+        (
+            ["--outliers", "mnist", "--outliers-dir", "no/folder"],
+            "error: --outliers-dir must be an existing folder, got no/folder",
+        ),
+        (["--outliers", "no/file.npy"], "error: --outliers must be a folder of"),
+        (["--outliers", "fashion-mist"], "images of your own pass it as --outliers"),
     ],
 )
 def test_evaluate_refuses(arguments, message, capsys):

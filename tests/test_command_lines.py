@@ -18,10 +18,9 @@ from PIL import Image
 import pixelcnn_jax as pj
 from pixelcnn_jax.commands import evaluate, flags, main, sample, train
 from pixelcnn_jax.commands.main import COMMANDS, overview, run_command
-from pixelcnn_jax.runs import Run
-from pixelcnn_jax.runs.run import PRETRAINED
+from pixelcnn_jax.runs import Run, shipped_models
 from pixelcnn_jax.training.stopping import Stopped
-from tests.conftest import slowly
+from tests.conftest import refused, slowly
 
 ROOT = Path(__file__).parents[1]
 TINY = (
@@ -42,16 +41,6 @@ def run(
         env={**os.environ, "JAX_PLATFORMS": "cpu", **environment},
         stdin=subprocess.DEVNULL,
     )
-
-
-def refused(command: str, arguments: list[str], capsys) -> str:
-    """The error line of a command that must end with status 2, in this process."""
-    with pytest.raises(SystemExit) as end:
-        run_command(COMMANDS[command], arguments, command)
-    assert end.value.code == 2
-    lines = capsys.readouterr().err.strip().splitlines()
-    assert len(lines) == 1 and lines[0].startswith("error: ")
-    return lines[0]
 
 
 def test_train_sample_and_evaluate_run_end_to_end(tmp_path: Path):
@@ -304,9 +293,8 @@ def test_help_documents_every_flag(command: str):
     presets = [name for name in pj.config.PRESETS if name in shown.stdout]
     assert (presets == list(pj.config.PRESETS)) == (command == "train")
     text = " ".join(shown.stdout.replace("│", " ").split())
-    shipped = sorted(path.name for path in PRETRAINED.iterdir() if path.is_dir())
     takes_them = "a model that ships with the package:" in text
-    assert takes_them == (f"the package: {', '.join(shipped)}." in text)
+    assert takes_them == (f"the package: {', '.join(shipped_models())}." in text)
     assert takes_them == (command not in ("train", "publish"))
 
 

@@ -13,9 +13,8 @@ import pixelcnn_jax as pj
 from pixelcnn_jax.commands import sample
 from pixelcnn_jax.layers import Conditions
 from pixelcnn_jax.training.randomness import Randomness
-from tests.conftest import random_images, slowly, some_conditions, tiny_model
+from tests.conftest import random_images, refused, slowly, some_conditions, tiny_model
 from tests.family import member
-from tests.test_command_lines import refused
 
 KEY = jax.random.key(3)
 ALL_KINDS = dict(num_classes=3, condition_features=2, condition_channels=1)

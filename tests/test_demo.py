@@ -15,8 +15,7 @@ import pixelcnn_jax as pj
 from pixelcnn_jax import pictures
 from pixelcnn_jax.commands import demo, demo_page
 from pixelcnn_jax.commands.playground import COMPLETIONS, Playground
-from tests.conftest import random_images, tiny_model
-from tests.test_uses import refused
+from tests.conftest import random_images, refused, tiny_model
 
 
 @pytest.mark.parametrize("levels", [2, 4, 37, 256])

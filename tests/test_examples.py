@@ -15,8 +15,7 @@ from flax import nnx
 from PIL import Image
 
 import pixelcnn_jax as pj
-from tests.conftest import tiny_model
-from tests.test_uses import run_of
+from tests.conftest import run_of, tiny_model
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 NOTEBOOKS = EXAMPLES / "notebooks"

@@ -13,11 +13,9 @@ import pytest
 import pixelcnn_jax as pj
 from pixelcnn_jax.commands import export, sample
 from pixelcnn_jax.sampler_file import Header, SamplerFile
-from tests.conftest import some_conditions, tiny_model
+from tests.conftest import refused, run_of, some_conditions, tiny_model
 from tests.family import member
-from tests.test_command_lines import refused
 from tests.test_hostile import with_header
-from tests.test_uses import run_of
 
 ROOT = Path(__file__).parents[1]
 KEY = jax.random.key(5)
@@ -209,7 +207,11 @@ def test_the_commands_export_and_draw(tmp_path: Path, capsys, monkeypatch):
         ("export", ["digits", "x.pxs", "--num-images", "0"], "--num-images must be"),
         ("export", ["digits", "x.pxs", "--size", "3"], "--size must be height x"),
         ("export", ["nowhere", "x.pxs"], "and nowhere does not"),
-        ("sample", ["--sampler", "no.pxs"], "got no.pxs (No such file"),
+        (
+            "sample",
+            ["--sampler", "no.pxs"],
+            "--sampler must be a file that export has written, got no.pxs (",
+        ),
         ("sample", ["--sampler", "no.pxs", "--size", "3x3"], "got size; leave"),
     ],
 )

@@ -14,8 +14,9 @@ import pixelcnn_jax as pj
 from pixelcnn_jax import hosts
 from pixelcnn_jax.commands import evaluate, lost_peers, train
 from pixelcnn_jax.runs import Row, Run
+from tests.conftest import refused
 from tests.processes import SENT_AHEAD, launch
-from tests.test_command_lines import TINY, refused
+from tests.test_command_lines import TINY
 
 PROCESSES = int(os.environ.get("PIXELCNN_PROCESSES", "2"))
 """Of a job in these tests; more of them by hand."""

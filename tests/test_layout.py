@@ -9,6 +9,7 @@ PACKAGE = Path(__file__).parents[1] / "pixelcnn_jax"
 
 ALLOWED = {
     "errors": set(),
+    "arrays": set(),
     "output": set(),
     "quiet": set(),
     "locks": set(),
@@ -26,7 +27,7 @@ ALLOWED = {
     "animation": {"pictures"},
     "config": {"errors"},
     "distributions": {"config", "errors"},
-    "data": {"config", "files", "quiet", "errors"},
+    "data": {"arrays", "config", "files", "quiet", "errors"},
     "layers": {"masks", "errors"},
     "models": {
         "arguments",
@@ -39,7 +40,7 @@ ALLOWED = {
         "memory",
         "errors",
     },
-    "arguments": {"errors"},
+    "arguments": {"arrays", "errors"},
     "order": {"layers"},
     "walkers": {"models", "layers", "distributions", "config"},
     "walk": {"walkers", "order", "layers", "errors"},
@@ -54,7 +55,15 @@ ALLOWED = {
         "errors",
     },
     "posterior": {"likelihood", "layers", "arguments", "models", "errors"},
-    "anomaly": {"posterior", "likelihood", "models", "arguments", "errors"},
+    "anomaly": {
+        "likelihood",
+        "models",
+        "layers",
+        "config",
+        "arguments",
+        "arrays",
+        "errors",
+    },
     "guidance": {"walkers", "layers", "distributions", "config"},
     "drawing": {
         "guidance",
@@ -135,6 +144,8 @@ ALLOWED = {
         "hosts",
         "locks",
         "arguments",
+        "arrays",
+        "layers",
         "anomaly",
         "output",
         "animation",

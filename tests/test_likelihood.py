@@ -11,6 +11,7 @@ from flax import nnx
 
 import pixelcnn_jax as pj
 from pixelcnn_jax.likelihood import evaluate, evaluate_marginal, evaluate_pixels
+from pixelcnn_jax.posterior import evaluate_classes
 from tests.conftest import random_images, some_conditions, tiny_model
 from tests.family import each_model, member, small_member
 
@@ -45,6 +46,12 @@ def test_the_marginal_sums_over_the_classes():
     expected = np.log(0.2 * np.exp(given[0]) + 0.8 * np.exp(given[1]))
     found = evaluate_marginal(model, images, weights, batch_size=2)
     np.testing.assert_allclose(-found.nats, expected, rtol=1e-5)
+    both = tiny_model(num_classes=3, condition_features=2)
+    vectors = np.random.default_rng(0).normal(size=(5, 2)).astype(np.float32)
+    every = evaluate_classes(both, images, condition=vectors)[:, ::2]
+    expected = -np.logaddexp.reduce(every + np.log([0.2, 0.8]), axis=1)
+    found = evaluate_marginal(both, images, weights, condition=vectors)
+    np.testing.assert_allclose(found.nats, expected, rtol=1e-6)
     # Images weighed by their marginal probability are a distribution too.
     small = tiny_model(height=2, width=2, levels=2, num_classes=2)
     total = np.exp(-evaluate_marginal(small, all_images(small), weights[::2]).nats)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import pixelcnn_jax as pj
-from pixelcnn_jax import data, likelihood
+from pixelcnn_jax import data, likelihood, posterior
 from pixelcnn_jax.config import DataConfig, TrainingConfig
 
 SMALL = pj.PixelCNNConfig.tiny(height=3, width=3)
@@ -26,6 +26,7 @@ NAMES = {
     "np": np,
     "data": data,
     "likelihood": likelihood,
+    "posterior": posterior,
     "C": pj.PixelCNNConfig.tiny,
     "T": TrainingConfig,
     "D": DataConfig,
@@ -38,6 +39,12 @@ NAMES = {
 """What the calls below are made with."""
 
 MISUSES = [
+    ("posterior.evaluate_classes(g, None)", "images must be an array, got NoneType"),
+    (
+        "posterior.evaluate_classes(m, x)",
+        "a likelihood of each class needs a model with classes, got one without",
+    ),
+    ("pj.sample(m, k, 2, temperature=True)", "number of at least 0, got True"),
     (
         "pj.sample(m, k, 2.0)",
         "num_images must be an integer of at least 1 and below 2**31, got 2.0",
@@ -621,12 +628,12 @@ MISUSES = [
     ),
     (
         "pj.sample(m, k, 2, temperature=1e39)",
-        "number of at least 0, got 1e+39; 1 samples",
+        "must be at most 3.4e+38, got 1e+39; 1 samples",
     ),
-    ("pj.sample(m, k, 2, temperature=10**400)", "number of at least 0, got 10000"),
+    ("pj.sample(m, k, 2, temperature=10**400)", "must be at most 3.4e+38, got 10000"),
     (
         "pj.sample(m, k, 2, guidance=1e39)",
-        "guidance must be a number of at least 0, got",
+        "guidance must be at most 3.4e+38, got 1e+39; 1 is off",
     ),
     ("pj.auroc(['a'], [1.0])", "scores must be numbers, got arrays of <U1 and float64"),
     ("pj.Stepper(m, 2).next(None)", "state must be what begin, next or push returned"),

@@ -17,7 +17,7 @@ from pixelcnn_jax.commands import evaluate, train
 from pixelcnn_jax.config import FROM_DATA, DataConfig
 from pixelcnn_jax.data import array_files, decoding, preparation, sizing
 from pixelcnn_jax.runs import Run
-from tests.test_command_lines import refused
+from tests.conftest import refused
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 256, (40, 4, 5), dtype=np.uint8)

@@ -14,7 +14,7 @@ import pixelcnn_jax as pj
 from pixelcnn_jax import drawing, jobs, keys, sampling
 from pixelcnn_jax.layers import Conditions, Spec
 from pixelcnn_jax.models import PixelCNN
-from pixelcnn_jax.models.graph import Graph
+from pixelcnn_jax.models.graph import split
 from pixelcnn_jax.order import Order
 from tests.conftest import same_conditions, slowly, some_conditions, tiny_model
 from tests.family import each_model, member, small_member
@@ -433,12 +433,12 @@ def test_lowers_for_cpu_gpu_and_tpu(method: sampling.Method):
 @each_model
 def test_the_compiled_loop_copies_no_cache(name: str):
     model = member(name)
-    graph, params = nnx.split(model)
+    graph, params = split(model)
     conditions, c = Conditions(**some_conditions(model, 6)), model.config
     for method in methods_of(model)[1:]:
         job = jobs.Job(6, 1, 6, drawing.Way(method, c.height, c.width))
         arguments = (
-            Graph(graph),
+            graph,
             job,
             None,
             params,

@@ -20,12 +20,12 @@ from pixelcnn_jax.training.beginning import first_model
 from tests.conftest import (
     assert_same_weights,
     random_images,
+    refused,
     slowly,
     tiny_model,
     with_training,
 )
 from tests.family import member
-from tests.test_command_lines import refused
 
 
 @pytest.mark.parametrize("name", ["book-wide", *slowly("pp")])

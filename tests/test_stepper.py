@@ -74,20 +74,27 @@ def test_another_size_and_steps_outside_of_jit(gated: bool):
 @pytest.mark.parametrize("gated", [False, True])
 def test_a_plain_loop_compiles_once(gated: bool):
     mixture = dict(distribution="logistic_mixture", num_mixtures=2) if gated else {}
-    model = tiny_model(gated=gated, channels=2, **mixture)
-    compiled = []
-    # Of every program, an operation outside of `jit` included.
-    jax.monitoring.register_event_duration_secs_listener(
-        lambda event, *_, **__: compiled.append(event) if "compile" in event else None
-    )
+    compiled: list[str] = []
+
+    def listen(event: str, *_: object, **__: object) -> None:
+        # Of every program, an operation outside of `jit` included.
+        if "compile" in event:
+            compiled.append(event)
+
+    models = [tiny_model(x, gated=gated, channels=2, **mixture) for x in range(2)]
     numbers = []
-    for _ in range(2):  # the second has its own weights
-        stepper = pj.Stepper(model, 2)
-        state = stepper.begin()
-        for _ in range(2 * stepper.width * 2):
-            log_probs, state = stepper.next(state)
-            state = stepper.push(state, np.asarray(log_probs).argmax(-1))
-            numbers.append(len(compiled))
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        for model in models:
+            # Of so many images no other test compiles it.
+            stepper = pj.Stepper(model, 7)
+            state = stepper.begin()
+            for _ in range(2 * stepper.width * 2):
+                log_probs, state = stepper.next(state)
+                state = stepper.push(state, np.asarray(log_probs).argmax(-1))
+                numbers.append(len(compiled))
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
     assert numbers[0] > 0 and numbers[0] == numbers[-1]
 
 

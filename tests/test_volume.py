@@ -20,9 +20,8 @@ from pixelcnn_jax.commands.background import in_background
 from pixelcnn_jax.commands.progress import Progress, duration, progress_line
 from pixelcnn_jax.commands.sample_settings import is_folder
 from pixelcnn_jax.training.stopping import Stopped, StopRequest
-from tests.conftest import some_labels
+from tests.conftest import refused, some_labels
 from tests.family import member
-from tests.test_command_lines import refused
 
 MODEL = "book-wide"
 COUNT = 8

@@ -6,7 +6,8 @@ from typing import NamedTuple
 import numpy as np
 
 from pixelcnn_jax.anomaly import AnomalyScores, anomaly_scores, auroc
-from pixelcnn_jax.likelihood import Evaluation, Given, ImageRows
+from pixelcnn_jax.layers import OtherConditions
+from pixelcnn_jax.likelihood import Evaluation, ImageRows
 from pixelcnn_jax.models.base import PixelModel
 from pixelcnn_jax.output import say
 
@@ -20,7 +21,11 @@ class Comparison(NamedTuple):
     """Images that do not belong."""
 
     def report(
-        self, model: PixelModel, images: ImageRows, batch_size: int, given: Given
+        self,
+        model: PixelModel,
+        images: ImageRows,
+        batch_size: int,
+        given: OtherConditions,
     ) -> dict[str, np.ndarray]:
         """Print what the scores tell, and return them by name, to be kept.
 

@@ -16,10 +16,11 @@ from pixelcnn_jax.commands.image_files import (
     write,
     write_images,
 )
+from pixelcnn_jax.commands.which_run import Checkpoint, RunName
 from pixelcnn_jax.errors import UserError
 from pixelcnn_jax.files import LARGEST, read_bytes
 from pixelcnn_jax.output import say
-from pixelcnn_jax.runs import Which, load
+from pixelcnn_jax.runs import load
 
 ABOUT = "Compress images without loss, by the probabilities of a trained model."
 BACK = "Read images that compress has written."
@@ -33,11 +34,8 @@ class Settings:
     """The file to read."""
     output: Annotated[str, *required("OUTPUT")]
     """The file to write."""
-    workdir: str = "digits"
-    """A run's folder, or a model that ships with the package: digits, fashion-mnist."""
-    checkpoint: Which = "best"
-    """The best on the validation images (the latest if there were none), or the
-    latest."""
+    workdir: RunName = "digits"
+    checkpoint: Checkpoint = "best"
 
 
 FLAGS = flags_of(("workdir", "checkpoint"))
@@ -71,7 +69,7 @@ def decompress(args: list[str], program: str) -> None:
     settings = _settings(args, program, BACK)
     output = Path(settings.output)
     require_writable(output, (".npz", ".npy", ".png"))
-    require_different({"output": settings.output, "input": settings.input})
+    require_different({"output": settings.output}, {"input": settings.input})
     try:
         packed = read_bytes(Path(settings.input), LARGEST)
     except OSError as error:

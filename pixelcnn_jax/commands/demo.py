@@ -14,10 +14,11 @@ from pixelcnn_jax.commands.demo_page import (
 )
 from pixelcnn_jax.commands.flags import Command, flags_of, parse
 from pixelcnn_jax.commands.playground import SUGGESTIONS, Playground
+from pixelcnn_jax.commands.which_run import Checkpoint, RunName
 from pixelcnn_jax.config import Config
 from pixelcnn_jax.errors import require
 from pixelcnn_jax.output import say
-from pixelcnn_jax.runs import Run, Which
+from pixelcnn_jax.runs import Run
 
 ABOUT = "A page in the browser: begin an image, and the model completes it."
 
@@ -26,11 +27,8 @@ ABOUT = "A page in the browser: begin an image, and the model completes it."
 class Settings:
     """Which model, and where the page is."""
 
-    workdir: str = "digits"
-    """A run's folder, or a model that ships with the package: digits, fashion-mnist."""
-    checkpoint: Which = "best"
-    """The best on the validation images (the latest if there were none), or the
-    latest."""
+    workdir: RunName = "digits"
+    checkpoint: Checkpoint = "best"
     port: int = 7860
     """Of this machine, for nobody else; 0: any free one."""
 

@@ -1,7 +1,6 @@
 """Print the likelihood of a set of images under a trained model."""
 
 import dataclasses
-import re
 from pathlib import Path
 from typing import Literal
 
@@ -10,16 +9,17 @@ import numpy as np
 from pixelcnn_jax import hosts
 from pixelcnn_jax.anomaly import require_same_images
 from pixelcnn_jax.commands.anomalies import Comparison
-from pixelcnn_jax.commands.flags import SPREADS, Command, flags_of, parse
+from pixelcnn_jax.commands.flags import SPREADS, Command, flags_of, name_flags, parse
 from pixelcnn_jax.commands.image_files import require_writable
 from pixelcnn_jax.commands.image_sets import another_set, read_set
 from pixelcnn_jax.commands.score_files import FILES, write_scores
+from pixelcnn_jax.commands.which_run import Checkpoint, RunName
 from pixelcnn_jax.config import IMAGES, DataConfig
 from pixelcnn_jax.data import Lazy, require_used
 from pixelcnn_jax.errors import UserError, require
+from pixelcnn_jax.layers import OtherConditions
 from pixelcnn_jax.likelihood import (
     Evaluation,
-    Given,
     evaluate,
     evaluate_pixels,
 )
@@ -35,11 +35,8 @@ ABOUT = "Print the negative log-likelihood of a data set under a trained model."
 class Settings:
     """What to evaluate, on what."""
 
-    workdir: str = "digits"
-    """A run's folder, or a model that ships with the package: digits, fashion-mnist."""
-    checkpoint: Which = "best"
-    """The best on the validation images (the latest if there were none), or the
-    latest."""
+    workdir: RunName = "digits"
+    checkpoint: Checkpoint = "best"
     split: Literal["train", "validation", "test"] = "test"
     """Which of the images the run was configured for."""
     data: str | None = None
@@ -61,6 +58,14 @@ class Settings:
     outliers_dir: str | None = None
     """Where the outliers are, as data_dir."""
 
+
+OUTLIERS = {
+    "data.data_dir": "--outliers-dir",
+    "data.source": "--outliers",
+    "data.path": "--outliers",
+    "data": "--outliers",
+}
+"""The flag of each field in messages about the outliers."""
 
 FLAGS = flags_of(field.name for field in dataclasses.fields(Settings)) | {
     "data.data_dir": "--data-dir",
@@ -96,7 +101,9 @@ def run(args: list[str], program: str) -> None:
     comparison = _comparison(settings, named, model)
     taken = images.for_model(config.model)
     classes, size = taken.labels, settings.batch_size
-    others = Given(condition=taken.condition, condition_map=taken.condition_map)
+    others = OtherConditions(
+        condition=taken.condition, condition_map=taken.condition_map
+    )
     given = evaluate(model, levels, classes, size, **others)
     _print(given, "" if classes is None else "given the class")
     joint = None
@@ -165,9 +172,10 @@ def _comparison(settings: Settings, named: DataConfig, model: PixelModel) -> Com
             f" got {settings.workdir} with some; leave outliers out",
         )
         try:
-            outliers = _outliers(settings, settings.outliers, named, model)
+            where = settings.outliers, settings.outliers_dir
+            outliers = _outliers(*where, named, model)
         except UserError as error:
-            raise UserError(_of_outliers(str(error))) from error
+            raise UserError(name_flags(str(error), OUTLIERS)) from error
     return Comparison(background, outliers)
 
 
@@ -181,19 +189,13 @@ def _background(run: str, checkpoint: Which) -> PixelModel:
 
 
 def _outliers(
-    settings: Settings, outliers: str, named: DataConfig, model: PixelModel
+    source: str, data_dir: str | None, named: DataConfig, model: PixelModel
 ) -> np.ndarray | Lazy:
-    other = another_set(named, outliers, settings.outliers_dir)
-    require_used(other, settings.outliers_dir)
+    other = another_set(named, source, data_dir)
+    require_used(other, data_dir)
     # Whatever they show: what does not belong has no class of the model's.
     unlabelled = dataclasses.replace(model.config, num_classes=0)
     return read_set(other, unlabelled, "test", whole=True)[0].images
-
-
-def _of_outliers(message: str) -> str:
-    """A message about a set, which was named by other flags."""
-    message = message.replace("data.data_dir", "outliers_dir")
-    return re.sub(r"^data\b(\.source|\.path)?", "outliers", message)
 
 
 def _logs(weights: np.ndarray | None) -> np.ndarray:

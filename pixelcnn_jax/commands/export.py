@@ -8,9 +8,10 @@ from pixelcnn_jax.commands.choices import parse_size
 from pixelcnn_jax.commands.flags import Command, flags_of, parse, require_both, required
 from pixelcnn_jax.commands.image_files import require_writable
 from pixelcnn_jax.commands.sample_settings import NUM_IMAGES
+from pixelcnn_jax.commands.which_run import Checkpoint, RunName
 from pixelcnn_jax.exporting import export_sampler
 from pixelcnn_jax.output import say
-from pixelcnn_jax.runs import Which, load
+from pixelcnn_jax.runs import load
 from pixelcnn_jax.sampling import Method
 
 ABOUT = "Write a trained model's sampler as one program for CPUs, GPUs and TPUs."
@@ -20,13 +21,10 @@ ABOUT = "Write a trained model's sampler as one program for CPUs, GPUs and TPUs.
 class Settings:
     """Whose sampler, and where to."""
 
-    workdir: Annotated[str, *required("RUN")]
-    """A run's folder, or a model that ships with the package: digits, fashion-mnist."""
+    workdir: Annotated[RunName, *required("RUN")]
     output: Annotated[str, *required("OUTPUT")]
     """The file to write, .pxs."""
-    checkpoint: Which = "best"
-    """The best on the validation images (the latest if there were none), or the
-    latest."""
+    checkpoint: Checkpoint = "best"
     num_images: int = NUM_IMAGES
     """How many images a call draws, all at a time."""
     method: Method = "auto"

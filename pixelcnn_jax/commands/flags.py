@@ -7,14 +7,17 @@ import io
 import re
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import docstring_parser
 import tyro
 
 from pixelcnn_jax.errors import UserError, require
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+T = TypeVar("T", bound="DataclassInstance")
 
 DISTRIBUTED = "--distributed"
 SPREADS = f"With {DISTRIBUTED}, processes on several hosts do it together."
@@ -83,13 +86,14 @@ def parse(
         raise UserError(_one_line(printed.getvalue(), program)) from error
 
 
-def _write_paragraphs(settings: Any) -> None:
+def _write_paragraphs(settings: "DataclassInstance") -> None:
     """Give tyro what is written below each field as one paragraph.
 
-    tyro 1.0 keeps the line breaks of an indented docstring in its help.
+    tyro 1.0 keeps the line breaks of an indented docstring in its help. So each
+    field's metadata gets a text, in the settings' class and for good.
 
     Args:
-        settings: a dataclass's value; the dataclasses among its fields' values follow.
+        settings: those among the values of its fields follow.
     """
     texts = {
         written.arg_name: written.description
@@ -101,7 +105,7 @@ def _write_paragraphs(settings: Any) -> None:
         if text:
             field.metadata = MappingProxyType({**field.metadata, "help": text})
         value = getattr(settings, field.name)
-        if dataclasses.is_dataclass(value):
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
             _write_paragraphs(value)
 
 

@@ -6,12 +6,12 @@ import numpy as np
 
 from pixelcnn_jax.commands.image_files import read_arrays
 from pixelcnn_jax.errors import require
-from pixelcnn_jax.likelihood import Given
+from pixelcnn_jax.layers import OtherConditions
 
 
 def read_given(
     path: str | None, features: int, channels: int, *, optional: bool = False
-) -> Given:
+) -> OtherConditions:
     """What images can be conditioned on besides classes: the rows of a file.
 
     Args:
@@ -30,23 +30,24 @@ def read_given(
         "conditions must name a .npz file if the model is conditioned on more than"
         f" classes, here on {' and '.join(names) or 'nothing'}, got {path or 'none'}",
     )
-    arrays = {} if path is None else read_arrays("conditions", path)
-    names = names if path is not None else []
+    if path is None:
+        return {"condition": None, "condition_map": None}
+    arrays = read_arrays("conditions", path, names)
     for name in names:
         found = arrays.get(name)
+        shown = "none" if found is None else f"one of shape {list(found.shape)}"
         require(
             found is not None and found.ndim >= 1 and len(found) > 0,
             f"conditions must hold an array {name} of at least one row, got {path} with"
-            f" {', '.join(arrays) or 'none'}",
+            f" {shown}",
         )
-    taken = {name: arrays[name] for name in names}
     return {
-        "condition": taken.get("condition"),
-        "condition_map": taken.get("condition_map"),
+        "condition": arrays.get("condition"),
+        "condition_map": arrays.get("condition_map"),
     }
 
 
-def in_turn(given: Given, count: int) -> Given:
+def in_turn(given: OtherConditions, count: int) -> OtherConditions:
     """The rows one after another, over and over, for ``count`` images."""
 
     def repeated(rows: np.ndarray | None) -> np.ndarray | None:
@@ -58,7 +59,7 @@ def in_turn(given: Given, count: int) -> Given:
     }
 
 
-def digest_of(given: Given) -> str | None:
+def digest_of(given: OtherConditions) -> str | None:
     """Tells other conditions from these; None if there are none."""
     arrays = [x for x in (given["condition"], given["condition_map"]) if x is not None]
     if not arrays:

@@ -3,19 +3,17 @@
 import io
 import os
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from pixelcnn_jax import pictures
+from pixelcnn_jax.arrays import is_of_numbers
 from pixelcnn_jax.data import decoding
 from pixelcnn_jax.errors import UserError, require
 from pixelcnn_jax.files import LARGEST, read_bytes, try_to_write, write_bytes
-
-NUMBERS = "biuf"
-"""Kinds of arrays that are read."""
 
 
 def require_writable(
@@ -42,21 +40,28 @@ def require_writable(
         raise UserError(f"{rule} {output} ({error.strerror})") from error
 
 
-def require_different(files: Mapping[str, str | None]) -> None:
-    """Raise if two flags name one file, of which one is to be written.
+def require_different(
+    written: Mapping[str, str | None], read: Mapping[str, str | None]
+) -> None:
+    """Raise if a file that is to be written is named by another flag, too.
 
     Args:
-        files: what each names; those that are written come first.
+        written: the files that flags name to be written.
+        read: those to be read.
     """
-    seen: dict[str, str] = {}
-    for field, name in files.items():
-        if name is not None:
-            other = seen.setdefault(os.path.realpath(name), field)
-            require(
-                other == field,
-                f"{field} must be another file than {other}, which would overwrite it,"
-                f" got {name} for both",
-            )
+    places: dict[str, str] = {}
+    for field, name in [*written.items(), *read.items()]:
+        if name is None:
+            continue
+        place = os.path.realpath(name)
+        other = places.get(place)
+        require(
+            other is None,
+            f"{field} must be another file than {other}, which would overwrite it,"
+            f" got {name} for both",
+        )
+        if field in written:
+            places[place] = field
 
 
 def write(output: Path, content: bytes) -> None:
@@ -97,12 +102,7 @@ def read_images(field: str, path: str) -> tuple[np.ndarray, np.ndarray | None]:
     Raises:
         UserError: it can't be read, or holds something else.
     """
-    arrays = read_arrays(field, path)
-    require(
-        "images" in arrays,
-        f"{field} must hold an array named images, got {path} with"
-        f" {', '.join(arrays) or 'none'}",
-    )
+    arrays = read_arrays(field, path, ("images", "labels"), ("images",))
     images, labels = arrays["images"], arrays.get("labels")
     require(
         labels is None or labels.shape == images.shape[:1],
@@ -131,14 +131,9 @@ def read_mask(field: str, path: str) -> np.ndarray:
         if pixels.shape[-1] == 3:
             pixels = np.asarray(Image.fromarray(pixels).convert("L"))[..., None]
         return pixels[..., 0] > np.iinfo(pixels.dtype).max // 2
-    arrays = read_arrays(field, path)
-    name = "known" if "known" in arrays else "images"
-    require(
-        name in arrays,
-        f"{field} must hold an array named known, got {path} with"
-        f" {', '.join(arrays) or 'none'}",
-    )
-    return arrays[name] != 0
+    names = "known", "images"
+    arrays = read_arrays(field, path, names, names)
+    return next(iter(arrays.values())) != 0
 
 
 def _content(path: str) -> bytes:
@@ -155,26 +150,48 @@ def _require_small(content: io.BytesIO) -> None:
     content.seek(0)
 
 
-def read_arrays(field: str, path: str) -> dict[str, np.ndarray]:
-    """The arrays of numbers in a file by name; that of a .npy file is ``images``."""
+def read_arrays(
+    field: str, path: str, names: Sequence[str], one_of: Sequence[str] = ()
+) -> dict[str, np.ndarray]:
+    """The arrays of numbers in a file by name; that of a .npy file is ``images``.
+
+    Args:
+        field: what asks for the file, for messages.
+        path: of a .npy or a .npz file.
+        names: of what is read, if it is there, in this order.
+        one_of: of these, one must be there.
+
+    Raises:
+        UserError: the file can't be read, lacks them, or has something else than
+            numbers by one of the names.
+    """
     try:
         content = io.BytesIO(_content(path))
         _require_small(content)
         loaded = np.load(content, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
-            if loaded.dtype.kind not in NUMBERS:
-                raise ValueError(str(loaded.dtype))
-            return {"images": loaded}
-        with loaded:
-            # A member that is no array comes as its bytes.
-            return {
-                name: array
-                for name, array in loaded.items()
-                if isinstance(array, np.ndarray) and array.dtype.kind in NUMBERS
-            }
+            stored, found = ["images"], {"images": loaded}
+        else:
+            with loaded:
+                stored = loaded.files
+                found = {name: loaded[name] for name in names if name in stored}
     # NumPy raises whatever a damaged archive makes it stumble over.
     except Exception as error:
         detail = " ".join(str(error).split()) or type(error).__name__
         raise UserError(
             f"{field} must be a .npy or .npz file of numbers, got {path} ({detail})"
         ) from error
+    for name, array in found.items():
+        # A member of an archive that is no array comes as its bytes.
+        kind = array.dtype if isinstance(array, np.ndarray) else "something else"
+        require(
+            is_of_numbers(array),
+            f"{field} must be a .npy or .npz file of numbers, got {path} with {name} of"
+            f" {kind}",
+        )
+    require(
+        not one_of or any(name in found for name in one_of),
+        f"{field} must hold an array named {', '.join(one_of[:1])}, got {path} with"
+        f" {', '.join(stored) or 'none'}",
+    )
+    return found

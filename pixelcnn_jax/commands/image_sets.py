@@ -7,6 +7,7 @@ import numpy as np
 
 from pixelcnn_jax import data, hosts
 from pixelcnn_jax.config import IMAGES, DataConfig, ModelConfig
+from pixelcnn_jax.data import catalogue
 from pixelcnn_jax.errors import require
 
 
@@ -22,11 +23,12 @@ def another_set(
         data_dir: where a set of the catalogue lies.
         held_out: its validation images.
     """
-    require(
-        "/" in source or not Path(source).is_dir(),
-        "data must be the name of an image set, or a path with a / in it, got"
-        f" {source}, which is a folder; pass ./{source}",
-    )
+    if "/" not in source and Path(source).is_dir():
+        require(
+            source in catalogue.known_names(),
+            "data must be the name of an image set, or a path with a / in it, got"
+            f" {source}, which is a folder; pass ./{source}",
+        )
     if "/" in source or source.endswith((".npy", ".npz")):
         return dataclasses.replace(
             named, source=IMAGES, path=source, validation_images=held_out

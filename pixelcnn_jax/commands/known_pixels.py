@@ -94,6 +94,15 @@ def _images(
     return np.asarray(found.images), found.labels if known else None
 
 
+SHOWN = 2
+"""Images of a strip before its completions: the original, and what is known of it."""
+
+
+def strip_rows(count: int, num_completions: int) -> np.ndarray:
+    """Which of so many images each one of `strips` belongs to."""
+    return np.arange(count).repeat(SHOWN + num_completions)
+
+
 def strips(
     task: Task, completions: np.ndarray, levels: int
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -110,8 +119,7 @@ def strips(
     original = np.clip(task.images, 0, levels - 1)
     known = np.where(task.known[..., None], original, levels // 2)
     rows = np.concatenate([original[:, None], known[:, None], completions], axis=1)
-    count, columns = rows.shape[:2]
-    return rows.reshape(-1, *rows.shape[2:]), np.arange(count).repeat(columns)
+    return rows.reshape(-1, *rows.shape[2:]), strip_rows(*completions.shape[:2])
 
 
 def drawn_strips(steps: np.ndarray, num_completions: int) -> np.ndarray:
@@ -121,6 +129,6 @@ def drawn_strips(steps: np.ndarray, num_completions: int) -> np.ndarray:
         steps: of a completion of each image, ``[N, H, W]``; -1 where it is known.
         num_completions: K.
     """
-    shown = np.full((len(steps), 2, *steps.shape[1:]), -1)
+    shown = np.full((len(steps), SHOWN, *steps.shape[1:]), -1)
     drawn = steps[:, None].repeat(num_completions, axis=1)
     return np.concatenate([shown, drawn], axis=1).reshape(-1, *steps.shape[1:])

@@ -8,12 +8,13 @@ from typing import Annotated
 from pixelcnn_jax import data
 from pixelcnn_jax.commands.flags import Command, flags_of, parse, require_both, required
 from pixelcnn_jax.commands.model_card import Figures, model_card
+from pixelcnn_jax.commands.which_run import Checkpoint
 from pixelcnn_jax.config import Config
 from pixelcnn_jax.files import write_text
 from pixelcnn_jax.likelihood import evaluate
 from pixelcnn_jax.models.base import PixelModel
 from pixelcnn_jax.output import say
-from pixelcnn_jax.runs import Run, Which, model_folder, write_model
+from pixelcnn_jax.runs import Run, model_folder, write_model
 
 ABOUT = "Copy what sampling needs of a run into a folder to share, with a model card."
 
@@ -26,9 +27,7 @@ class Settings:
     """A run's folder."""
     folder: Annotated[str, *required("FOLDER")]
     """The folder to make."""
-    checkpoint: Which = "best"
-    """The best on the validation images (the latest if there were none), or the
-    latest."""
+    checkpoint: Checkpoint = "best"
     licence: str | None = None
     """Of the weights, such as MIT, for the model card."""
     evaluate: bool = False

@@ -10,7 +10,6 @@ import jax
 import numpy as np
 
 from pixelcnn_jax import completion, hosts
-from pixelcnn_jax.arguments import require_count
 from pixelcnn_jax.commands.background import in_background
 from pixelcnn_jax.commands.choices import parse_classes, parse_labels
 from pixelcnn_jax.commands.given_conditions import (
@@ -19,7 +18,13 @@ from pixelcnn_jax.commands.given_conditions import (
     read_given,
 )
 from pixelcnn_jax.commands.image_files import write_images
-from pixelcnn_jax.commands.known_pixels import drawn_strips, read_task, strips
+from pixelcnn_jax.commands.known_pixels import (
+    Task,
+    drawn_strips,
+    read_task,
+    strip_rows,
+    strips,
+)
 from pixelcnn_jax.commands.progress import Progress
 from pixelcnn_jax.commands.sample_files import make_store
 from pixelcnn_jax.commands.sample_folder import Gap, Store, hold_folder
@@ -28,7 +33,7 @@ from pixelcnn_jax.commands.watch import Watched, check_picture, write_watched
 from pixelcnn_jax.compression import fingerprints
 from pixelcnn_jax.errors import UserError, require
 from pixelcnn_jax.exported import load_sampler
-from pixelcnn_jax.likelihood import Given
+from pixelcnn_jax.layers import OtherConditions
 from pixelcnn_jax.memory import require_memory
 from pixelcnn_jax.models.base import PixelModel
 from pixelcnn_jax.runs import Run
@@ -67,16 +72,11 @@ class Job:
         levels = self.model.config.levels
         images = np.concatenate(parts)
         _write(self.output, images, levels, labels)
-        if self._is_watched:
+        if self.settings.watched:
             steps = np.broadcast_to(self._steps(count), images.shape[:3])
             given = {"labels": labels, **in_turn(self._given, count)}
             self._watch(Watched(images, steps, given, labels))
         return count
-
-    @property
-    def _is_watched(self) -> bool:
-        settings = self.settings
-        return settings.animate is not None or settings.entropy is not None
 
     def _steps(self, count: int, known: np.ndarray | None = None) -> np.ndarray:
         """When each pixel was drawn."""
@@ -133,13 +133,10 @@ class Job:
         if labels is None or settings.labels is not None:
             labels = self._labels(len(task.images))
         given = in_turn(self._given, len(task.images))
-
         number = settings.num_completions
         number = COMPLETIONS if number is None else number
-        require_count("num_completions", number)
-        shown = len(task.images) * (2 + number)
-        rows = np.arange(len(task.images)).repeat(2 + number)
-        check_picture(settings, (shown, *task.images.shape[1:]), rows)
+        rows = strip_rows(len(task.images), number)
+        check_picture(settings, (len(rows), *task.images.shape[1:]), rows)
 
         def draw() -> Iterator[np.ndarray]:
             drawn = completion.complete(
@@ -165,21 +162,29 @@ class Job:
             _write(self.output, images, levels, rows)
         else:
             _write(self.output, completions, levels, labels)
-        count = completions.shape[0] * completions.shape[1]
-        if self._is_watched:
-            images, rows = strips(task, completions, levels)
-            steps = self._steps(count, task.known)
-            steps = drawn_strips(steps, completions.shape[1])
-            conditions = {"labels": labels, **given}
-            repeated = {
-                name: None if x is None else np.asarray(x)[rows]
-                for name, x in conditions.items()
-            }
-            self._watch(Watched(images, steps, repeated, rows))
-        return count
+        if settings.watched:
+            self._watch_completions(task, completions, labels, given)
+        return completions.shape[0] * completions.shape[1]
+
+    def _watch_completions(
+        self,
+        task: Task,
+        completions: np.ndarray,
+        labels: np.ndarray | None,
+        others: OtherConditions,
+    ) -> None:
+        images, rows = strips(task, completions, self.model.config.levels)
+        count, number = completions.shape[:2]
+        steps = drawn_strips(self._steps(count * number, task.known), number)
+        given = {"labels": labels, **others}
+        repeated = {
+            name: None if x is None else np.asarray(x)[rows]
+            for name, x in given.items()
+        }
+        self._watch(Watched(images, steps, repeated, rows))
 
     @functools.cached_property
-    def _given(self) -> Given:
+    def _given(self) -> OtherConditions:
         c = self.model.config
         path = self.settings.conditions
         sizes = c.condition_features, c.condition_channels

@@ -9,8 +9,8 @@ from pixelcnn_jax import sampling
 from pixelcnn_jax.arguments import require_count
 from pixelcnn_jax.commands.flags import flags_of
 from pixelcnn_jax.commands.image_files import require_different
+from pixelcnn_jax.commands.which_run import Checkpoint, RunName
 from pixelcnn_jax.errors import require
-from pixelcnn_jax.runs import Which
 
 NUM_IMAGES = 64
 
@@ -19,11 +19,8 @@ NUM_IMAGES = 64
 class Settings:
     """What to draw, and where to."""
 
-    workdir: str = "digits"
-    """A run's folder, or a model that ships with the package: digits, fashion-mnist."""
-    checkpoint: Which = "best"
-    """The best on the validation images (the latest if there were none), or the
-    latest."""
+    workdir: RunName = "digits"
+    checkpoint: Checkpoint = "best"
     num_images: int | None = None
     """How many images to draw; 64 if left out."""
     seed: int = 0
@@ -81,6 +78,12 @@ class Settings:
         """How many images to draw."""
         return NUM_IMAGES if self.num_images is None else self.num_images
 
+    @property
+    def watched(self) -> list[str]:
+        """The flags that ask how the images came about."""
+        flags = {"animate": self.animate, "entropy": self.entropy}
+        return [name for name, path in flags.items() if path is not None]
+
 
 FLAGS = flags_of(field.name for field in dataclasses.fields(Settings))
 
@@ -108,8 +111,8 @@ def check(settings: Settings, folder: bool) -> None:
     )
     written = {"output": None if folder else settings.output}
     written |= {"animate": settings.animate, "entropy": settings.entropy}
-    read = ("complete", "known", "conditions", "sampler")
-    require_different(written | {name: getattr(settings, name) for name in read})
+    inputs = ("complete", "known", "conditions", "sampler")
+    require_different(written, {name: getattr(settings, name) for name in inputs})
     completes = settings.complete is not None
     require(
         completes or (settings.known is None and settings.known_rows is None),
@@ -120,6 +123,8 @@ def check(settings: Settings, folder: bool) -> None:
         "num_completions needs images to complete, got"
         f" {settings.num_completions} and none; add complete",
     )
+    if settings.num_completions is not None:
+        require_count("num_completions", settings.num_completions)
     require(
         not (completes and settings.size),
         "size must be left out with complete, whose images have one, got"

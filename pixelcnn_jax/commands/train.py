@@ -5,6 +5,7 @@ import itertools
 from pixelcnn_jax import config
 from pixelcnn_jax.commands.flags import SPREADS, Command, flags_of, parse
 from pixelcnn_jax.errors import require
+from pixelcnn_jax.runs import Run
 from pixelcnn_jax.training import train
 
 ABOUT = "Train a PixelCNN, or go on with a run that was interrupted."
@@ -36,7 +37,9 @@ def run(args: list[str], program: str) -> None:
         # What no flag gives is then taken from the images.
         default = default.from_data()
     settings = parse(config.Config, default, flags, f"{program} {name}", about)
-    _require_effect(flags, settings.model)
+    if not Run(settings.workdir).checkpoints.steps():
+        # A run that has begun goes on with its own settings, idle ones included.
+        _require_effect(flags, settings.model)
     train(settings)
 
 

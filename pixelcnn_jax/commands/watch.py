@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pixelcnn_jax import animation, pictures
+from pixelcnn_jax import animation, hosts, pictures
 from pixelcnn_jax.commands.image_files import require_writable, write
 from pixelcnn_jax.commands.sample_settings import Settings
 from pixelcnn_jax.entropy import entropy_map
@@ -37,19 +37,22 @@ class Watched:
 
 def check_watch(settings: Settings, folder: bool) -> None:
     """Raise if the images that are asked for can't be watched, or not into there."""
-    flags = dict(animate=(".gif", ".webp"), entropy=(".png",))
-    asked = [field for field in flags if getattr(settings, field) is not None]
-    if not asked:
+    if not settings.watched:
         return
-    first = asked[0]
     require(
         not folder and settings.sampler is None,
-        f"{first} needs images that a run draws into a file, got"
+        f"{settings.watched[0]} needs images that a run draws into a file, got"
         f" {'a folder' if folder else 'an exported sampler'}; pass an output such as"
         " samples.png",
     )
-    for field in asked:
-        require_writable(Path(getattr(settings, field)), flags[field], field)
+    hosts.by_first(lambda: _require_writable(settings))
+
+
+def _require_writable(settings: Settings) -> None:
+    if settings.animate is not None:
+        require_writable(Path(settings.animate), (".gif", ".webp"), "animate")
+    if settings.entropy is not None:
+        require_writable(Path(settings.entropy), (".png",), "entropy")
 
 
 def check_picture(
@@ -62,12 +65,12 @@ def check_picture(
         shape: of the images to be shown, ``[N, H, W, C]``.
         rows: see `Watched`.
     """
-    asked = [x for x in ("animate", "entropy") if getattr(settings, x) is not None]
-    if not asked:
+    if not settings.watched:
         return
     require(
         shape[0] <= MOST_IMAGES,
-        f"{asked[0]} shows at most {MOST_IMAGES} images, got {shape[0]}; try fewer",
+        f"{settings.watched[0]} shows at most {MOST_IMAGES} images, got {shape[0]};"
+        " try fewer",
     )
     if settings.animate is not None:
         most = MOST_PIXELS[Path(settings.animate).suffix]

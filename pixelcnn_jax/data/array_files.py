@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pixelcnn_jax.arrays import is_of_numbers
 from pixelcnn_jax.errors import UserError, require
 
 ARRAYS_OF_A_SET = ("images", "labels", "condition", "condition_map", "split")
@@ -65,11 +66,11 @@ def _read_archive(path: Path) -> dict[str, np.ndarray]:
         found = {name: archive[name] for name in ARRAYS_OF_A_SET if name in archive}
     for name, array in found.items():
         # A member that is no array comes as its bytes.
-        kind = getattr(array, "dtype", np.dtype(object)).kind
+        kind = array.dtype if isinstance(array, np.ndarray) else "something else"
+        names = name == "split" and getattr(kind, "kind", None) in ("U", "S")
         require(
-            kind in ("biufUS" if name == "split" else "biuf"),
-            f"{name} of {path} must be an array of numbers, got"
-            f" {getattr(array, 'dtype', 'something else')}; save it again",
+            names or is_of_numbers(array),
+            f"{name} of {path} must be an array of numbers, got {kind}; save it again",
         )
     return found
 

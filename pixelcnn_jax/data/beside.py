@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pixelcnn_jax.arrays import are_finite
 from pixelcnn_jax.data.folders import SPLITS
 from pixelcnn_jax.errors import require
 
@@ -57,17 +58,11 @@ def _labels(path: Path, labels: np.ndarray) -> np.ndarray:
 def _vectors(path: Path, vectors: np.ndarray) -> np.ndarray:
     """float32 ``[N, D]``."""
     require(
-        vectors.ndim == 2 and vectors.dtype.kind in "iuf" and _are_finite(vectors),
+        vectors.ndim == 2 and vectors.dtype.kind in "iuf" and are_finite(vectors),
         f"condition of {path} must be finite numbers [N, D], got {vectors.dtype}"
         f" {list(vectors.shape)}",
     )
     return vectors.astype(np.float32)
-
-
-def _are_finite(values: np.ndarray) -> bool:
-    """Whether all are finite as float32."""
-    with np.errstate(over="ignore"):
-        return bool(np.isfinite(values.astype(np.float32)).all())
 
 
 def _maps(path: Path, maps: np.ndarray) -> np.ndarray:
@@ -77,7 +72,7 @@ def _maps(path: Path, maps: np.ndarray) -> np.ndarray:
         maps.ndim == 4
         and maps.size > 0
         and (codes or maps.dtype.kind == "f")
-        and (codes or _are_finite(maps))
+        and (codes or are_finite(maps))
         and (not codes or 0 <= int(maps.min()) <= int(maps.max()) < 2**31),
         f"condition_map of {path} must be finite numbers or codes of at least 0"
         f" [N, h, w, D], got {maps.dtype} {list(maps.shape)}",

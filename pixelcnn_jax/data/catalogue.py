@@ -66,11 +66,18 @@ def _load(name: str, folder: Path | None) -> Source:
     return _read_prepared(_builder(name, folder))
 
 
+def known_names() -> list[str]:
+    """The sets that there are, without versions."""
+    import tensorflow_datasets as tfds
+
+    return ["digits", *tfds.list_builders(with_community_datasets=False)]
+
+
 def _builder(name: str, folder: Path | None) -> Builder:
     import tensorflow_datasets as tfds
 
-    names = ["digits", *tfds.list_builders(with_community_datasets=False)]
-    close = [x for x in difflib.get_close_matches(name, names, n=1) if x != name]
+    found = difflib.get_close_matches(name, known_names(), n=1)
+    close = [x for x in found if x != name]
     hint = f"; did you mean {close[0]}?" if close else ""
     unknown = (
         "data.source must be digits or an image set of the TensorFlow Datasets"

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from pixelcnn_jax.distributions.choice import gumbel_max
+from pixelcnn_jax.distributions.choice import gumbel_max, gumbel_noise
 from pixelcnn_jax.distributions.layout import positions_last
 
 
@@ -75,12 +75,7 @@ class Categorical:
         temperature: jax.Array | float,
     ) -> jax.Array:
         """The pixels with the channel of this step drawn; see `gumbel_max`."""
-
-        def gumbel(key: jax.Array) -> jax.Array:
-            return jax.random.gumbel(jax.random.fold_in(key, step), (self.levels,))
-
-        noise = jax.vmap(gumbel)(pixel_keys.reshape(-1))
-        noise = noise.reshape(*pixel_keys.shape, self.levels)
+        noise = gumbel_noise(pixel_keys, step, self.levels)
         drawn = gumbel_max(outputs[..., step, :], noise, temperature)
         return before.at[..., step].set(drawn.astype(before.dtype))
 

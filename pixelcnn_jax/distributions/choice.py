@@ -4,6 +4,21 @@ import jax
 import jax.numpy as jnp
 
 
+def gumbel_noise(pixel_keys: jax.Array, channel: int, levels: int) -> jax.Array:
+    """The noise of a channel of each pixel, float32 ``[..., levels]``.
+
+    Args:
+        pixel_keys: keys ``[...]``.
+        channel: its index.
+    """
+
+    def of_pixel(key: jax.Array) -> jax.Array:
+        return jax.random.gumbel(jax.random.fold_in(key, channel), (levels,))
+
+    noise = jax.vmap(of_pixel)(pixel_keys.reshape(-1))
+    return noise.reshape(*pixel_keys.shape, levels)
+
+
 def gumbel_max(
     logits: jax.Array, gumbel: jax.Array, temperature: jax.Array | float
 ) -> jax.Array:

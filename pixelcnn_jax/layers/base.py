@@ -1,7 +1,7 @@
 """The contract of a layer, and what a step is told."""
 
 import dataclasses
-from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
+from typing import Any, Generic, NamedTuple, TypeAlias, TypedDict, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -31,6 +31,13 @@ class Conditions(NamedTuple):
     and width that divide the image's; None for a model without."""
     present: Array | None = None
     """bool ``[B]``, whether the image's conditions count; None: they do."""
+
+
+class OtherConditions(TypedDict):
+    """The conditions of `Conditions` but for the labels, as arguments by name."""
+
+    condition: np.ndarray | None
+    condition_map: np.ndarray | None
 
 
 NO_CONDITIONS = Conditions()

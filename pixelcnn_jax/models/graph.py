@@ -1,22 +1,33 @@
 """What is static of a model, for programs compiled for it."""
 
+import functools
+
 from flax import nnx
 
 from pixelcnn_jax.models.base import PixelModel
 
 
 class Graph:
-    """A model's graph that remembers its hash: Flax computes it anew at each call,
-    which can take longer than drawing an image does."""
+    """A model without its parameters.
+
+    `split` gives equal models one and the same, so that JAX tells them by identity: to
+    hash and to compare Flax's graphs at each call can take longer than an image does.
+    """
 
     def __init__(self, graph: nnx.GraphDef[PixelModel]):
-        self.graph = graph
-        self._hash = hash(graph)
+        self._graph = graph
 
-    def __hash__(self) -> int:
-        return self._hash
+    def model(self, params: nnx.State) -> PixelModel:
+        """The model with these parameters."""
+        return nnx.merge(self._graph, params)
 
-    def __eq__(self, other: object) -> bool:
-        # Identity first: to compare two graphs is slow as well.
-        same = self is other
-        return same or (isinstance(other, Graph) and self.graph == other.graph)
+
+def split(model: PixelModel) -> tuple[Graph, nnx.State]:
+    """A model's graph and its parameters."""
+    graph, params = nnx.split(model)
+    return _of(graph), params
+
+
+@functools.cache
+def _of(graph: nnx.GraphDef[PixelModel]) -> Graph:
+    return Graph(graph)

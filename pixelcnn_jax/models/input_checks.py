@@ -100,6 +100,21 @@ def guidance_of(
     return arguments.guidance_of(guidance, count, possible=possible)
 
 
+def require_classes(what: str, model: PixelModel) -> int:
+    """The number of a model's classes.
+
+    Raises:
+        UserError: it has none, or is no model.
+    """
+    require_model(model)
+    require(
+        model.config.num_classes > 0,
+        f"{what} needs a model with classes, got one without; train one with"
+        " model.num_classes",
+    )
+    return model.config.num_classes
+
+
 def size_for(model: PixelModel, size: tuple[int, int] | None) -> tuple[int, int]:
     """Height and width of images that a caller asks for; None: as in training.
 

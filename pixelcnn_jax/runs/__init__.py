@@ -1,7 +1,7 @@
 """A run is a folder: settings, checkpoints, tables, pictures, lock."""
 
 from pixelcnn_jax.runs.checkpoints import Which
-from pixelcnn_jax.runs.run import Run, load
+from pixelcnn_jax.runs.run import Run, load, shipped_models
 from pixelcnn_jax.runs.saving import model_folder, save, write_model
 from pixelcnn_jax.runs.storage import Items
 from pixelcnn_jax.runs.tables import Row
@@ -14,5 +14,6 @@ __all__ = [
     "load",
     "model_folder",
     "save",
+    "shipped_models",
     "write_model",
 ]

@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 Which = Literal["best", "latest"]
 
 POSITION = "position.json"
-"""The file of a checkpoint that says where a source of batches stood."""
+"""The file of a checkpoint that says which images come next."""
 
 KEPT = 2
 """How many of the latest checkpoints are kept; the best one is kept besides."""
@@ -106,7 +106,7 @@ class Checkpoints:
             items: pytrees of arrays by name; "params" among them.
             bits_per_dim: on the validation images, if it was measured at this step.
             settings: the digest of those that the checkpoint was made with.
-            position: of the source of batches, if there is one; see `position`.
+            position: see there.
 
         Of several processes all write, in one folder that they share.
 
@@ -144,7 +144,7 @@ class Checkpoints:
         return sorted(p for p in paths if p.is_symlink() or not p.is_dir())
 
     def position(self, step: int) -> str | None:
-        """Where the source of batches stood; None if it could not tell."""
+        """What was saved of the source of the images; None if it could not tell."""
         path = self._of(step) / POSITION
         return path.read_text() if path.exists() else None
 

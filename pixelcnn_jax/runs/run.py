@@ -66,7 +66,7 @@ class Run:
 
     @classmethod
     def named(cls, run: str | Path) -> "Run":
-        """The run of a folder, or one that ships with the package: "digits"."""
+        """The run of a folder, or one that ships with the package, such as "digits"."""
         found, shipped = cls(run), PRETRAINED / str(run)
         # Only a plain name can mean a shipped model: paths with several parts can't.
         if not found.path.exists() and shipped.parent == PRETRAINED:
@@ -256,12 +256,17 @@ def _exists(path: Path) -> bool:
     return path.is_symlink() or path.exists()
 
 
+def shipped_models() -> list[str]:
+    """The names of the models that ship with the package."""
+    return sorted(path.name for path in PRETRAINED.iterdir() if path.is_dir())
+
+
 def load(run: str | Path, checkpoint: Which = "best") -> PixelModel:
     """A trained model.
 
     Args:
-        run: a run's folder, or the name of a model that ships with the package:
-            "digits".
+        run: a run's folder, or the name of a model that ships with the package, such
+            as "digits".
         checkpoint: "best" on the validation images (the latest if there were none), or
             "latest".
 

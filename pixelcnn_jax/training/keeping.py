@@ -21,7 +21,7 @@ CHECKPOINT_SECONDS = 300.0
 
 
 Position = Callable[[], str | None]
-"""Tells where the source of batches stands; None without one."""
+"""`Trainer.position`."""
 
 
 class Keeper(Protocol):
@@ -45,7 +45,7 @@ class Keeper(Protocol):
         ...
 
     def position(self, state: TrainState) -> str | None:
-        """That of the source of batches, kept with the state; None if none was."""
+        """The `Position` that was kept with the state; None if none was."""
         ...
 
     def begin(self, state: TrainState, position: Position) -> list[Row]:
@@ -53,7 +53,7 @@ class Keeper(Protocol):
 
         Args:
             state: of `restore`, or the first.
-            position: tells where the source of batches stands, to be kept with states.
+            position: tells what is to be kept with states.
         """
         ...
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import json
 import math
 import time
 from typing import NamedTuple
@@ -99,7 +100,6 @@ def learn(
         "training.epochs must be fewer than 2**31 updates, as they are counted in 32"
         f" bits, got {updates}; pass at most {(2**31 - 1) // trainer.batches}",
     )
-    _require_same_number(keeper.rows(), trainer.batches, config)
     # The first state tells a checkpoint's structure and shapes.
     state = keeper.restore(trainer.init(), model)
     console = Console(config.training.epochs, trainer.num_images)
@@ -112,8 +112,7 @@ def learn(
         return Fit(trainer.model(state), keeper.rows())
     if int(state.step) > 0:
         console.say(f"going on with {config.workdir} from step {int(state.step)}")
-        if isinstance(source, BatchReader):
-            _go_on(source, keeper.position(state))
+        _go_on(source, keeper.position(state))
     else:
         # Only if a run begins: weights that have learnt are not to be scaled anew.
         state = trainer.init(first_model(model, config, images))
@@ -132,18 +131,6 @@ def learn(
     return Fit(trainer.model(state), rows)
 
 
-def _require_same_number(rows: list[Row], batches: int, config: Config) -> None:
-    """Raise if the epochs so far had another number of updates."""
-    # Of one mind, or the table is damaged: that stops no training.
-    found = {row.step / row.epoch for row in rows if row.epoch > 0}
-    require(
-        len(found) != 1 or batches in found,
-        "a run goes on only with as many training images as it began with: epochs of"
-        f" {config.workdir} were {min(found, default=0):.0f} updates, and these images"
-        f" make {batches}; pass those images or another workdir",
-    )
-
-
 def _stream(config: Config, model: PixelModel, reader: BatchReader) -> Stream:
     number = config.training.batches_per_epoch
     if number is None:
@@ -158,13 +145,26 @@ def _stream(config: Config, model: PixelModel, reader: BatchReader) -> Stream:
     return Stream(reader, number, suit)
 
 
-def _go_on(reader: BatchReader, position: str | None) -> None:
-    if position is None:
-        raise UserError(
-            "a run goes on only if its source of batches tells its position"
-            " (get_state), and none was kept; begin in another workdir"
+def _go_on(source: ImageSet | BatchReader, position: str | None) -> None:
+    """Take a source of batches to where the run stood; raise if images are others.
+
+    Args:
+        position: `Trainer.position`, kept with the state.
+    """
+    if isinstance(source, BatchReader):
+        if position is None:
+            raise UserError(
+                "a run goes on only if its source of batches tells its position"
+                " (get_state), and none was kept; begin in another workdir"
+            )
+        source.go_to(position)
+    elif position is not None:  # runs before 0.2.0 kept none
+        former = json.loads(position)["images"]
+        require(
+            former == len(source),
+            "a run goes on only with as many training images as it began with,"
+            f" {former}, got {len(source)}; pass those images or another workdir",
         )
-    reader.go_to(position)
 
 
 def _epoch(

@@ -1,5 +1,6 @@
 """A model in training: where its images come from, how its weights move."""
 
+import json
 import math
 from collections.abc import Sequence
 
@@ -110,8 +111,14 @@ class Trainer:
         return self._updates(state, batches), batches.number
 
     def position(self) -> str | None:
-        """Where the source of batches stands; None if there is none."""
-        return self._feed.position if isinstance(self._feed, Streamed) else None
+        """What a run that goes on needs to know of its images.
+
+        Where the source of batches stands, if it can tell; or how many images there
+        are.
+        """
+        if isinstance(self._feed, Streamed):
+            return self._feed.position
+        return json.dumps({"images": self.num_images})
 
     def close(self) -> None:
         """Nothing more is to be run."""

@@ -1,0 +1,14 @@
+"""What arrays of NumPy hold."""
+
+import numpy as np
+
+
+def is_of_numbers(value: object) -> bool:
+    """Whether it is an array of truth values, integers or floats."""
+    return isinstance(value, np.ndarray) and value.dtype.kind in "biuf"
+
+
+def are_finite(values: np.ndarray) -> bool:
+    """Whether all are finite numbers as float32."""
+    with np.errstate(over="ignore"):
+        return bool(np.isfinite(values.astype(np.float32)).all())

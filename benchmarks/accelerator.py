@@ -85,4 +85,4 @@ def main(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Settings, description=__doc__))
+    main(report.apart(tyro.cli(Settings, description=__doc__)))

@@ -23,6 +23,7 @@ from PIL import Image
 import pixelcnn_jax as pj
 from pixelcnn_jax.likelihood import evaluate
 from pixelcnn_jax.runs import Row, Run
+from pixelcnn_jax.training.reports import SAMPLES
 
 SHOWN = 2, 6
 """Columns and rows of an epoch's samples that the strip shows."""
@@ -64,7 +65,7 @@ def strip(folder: Path, epochs: list[int]) -> Figure:
     all_axes = figure.subplots(1, len(epochs), squeeze=False)[0]
     for axes, epoch in zip(all_axes, epochs, strict=True):
         picture = np.asarray(Image.open(folder / f"epoch_{epoch:04d}.png"))
-        side = math.isqrt(64)  # samples of an epoch: a square of so many
+        side = math.isqrt(SAMPLES)  # of a square grid
         height, width = picture.shape[:2]
         columns, rows = SHOWN
         shown = picture[: height * rows // side, : width * columns // side]
@@ -141,7 +142,10 @@ def main(settings: Settings) -> None:
         "seconds_per_update": each,
         "bits_per_dim": found.bits_per_dim,
         "standard_error": found.bits_per_dim_standard_error,
-        "curve": [[row.epoch, row.validation_bits_per_dim] for row in rows],
+        "curve": [
+            [row.epoch, row.train_bits_per_dim, row.validation_bits_per_dim]
+            for row in rows
+        ],
     }
     report.write(settings.output, "book", results, curve(rows, each))
     picture = strip(Run(folder).path / "samples", chosen)
@@ -149,4 +153,4 @@ def main(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Settings, description=__doc__))
+    main(report.apart(tyro.cli(Settings, description=__doc__)))

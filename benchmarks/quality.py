@@ -10,10 +10,11 @@ called again. Figures are of the test set. What is finished is kept in a JSON fi
 recipe and is not trained again; the table and the plot are made of all those of the
 study.
 
-On a CPU minutes are processor time divided by the cores, which other programs on the
-machine don't change; elsewhere they are wall-clock time. Compiling and evaluating don't
-count. Judged is the checkpoint that was best on the validation images, as `pj.load`
-chooses: who trains for long on few images does not pay for having overfitted them.
+Minutes are those of the updates, by the time of one that is measured before the
+training: on a CPU processor time divided by the cores, which other programs on the
+machine hardly change, elsewhere wall-clock time. Compiling and evaluating don't count.
+Judged is the checkpoint that was best on the validation images, as `pj.load` chooses:
+who trains for long on few images does not pay for having overfitted them.
 """
 
 import dataclasses
@@ -235,4 +236,4 @@ def main(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Settings, description=__doc__))
+    main(report.apart(tyro.cli(Settings, description=__doc__)))

@@ -91,14 +91,16 @@ def write_study(study: str, output: Path) -> None:
     found = [json.loads(file.read_text()) for file in files]
     order = list(STUDIES[study])
     found.sort(key=lambda one: (one["asked_minutes"], order.index(one["recipe"])))
+    sizes = sorted({one["test_images"] for one in found})
     results = {
         **max(found, key=lambda one: one["date"]),
         "title": f"Quality: {study}",
-        "note": "Minutes of updates, the processor time of all cores on a CPU; each row"
+        "note": "Minutes of updates by the time of one, measured before the training;"
+        " on a CPU processor time of all cores. Each row"
         " with a schedule of its own, of whole epochs (of fewer images if one would not"
         " end in time), and judged where its validation images were best coded."
         " Given the class if the network knows classes. Test images:"
-        f" {max(one['test_images'] for one in found):,}.",
+        f" {' or '.join(f'{size:,}' for size in sizes)}.",
         "columns": COLUMNS,
         "rows": [cells(one) for one in found],
     }

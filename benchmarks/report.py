@@ -8,6 +8,7 @@ A table stands between ``<!-- table FILE.json -->`` and ``<!-- end -->``. After 
 ``, only CONTESTANT`` may choose rows.
 """
 
+import dataclasses
 import datetime
 import importlib.metadata
 import json
@@ -25,6 +26,29 @@ import jax
 from matplotlib.figure import Figure
 
 ROOT = Path(__file__).parents[1]
+
+
+TRIALS = Path("runs/quick")
+"""Where ``--quick`` writes, if it is not told where to."""
+
+
+# Any: each benchmark has its own.
+def apart(settings: Any) -> Any:
+    """The settings, which for a trial write where they replace no results.
+
+    Args:
+        settings: a dataclass's with ``quick``, and perhaps folders ``output`` and
+            ``workdir``.
+    """
+    if not settings.quick:
+        return settings
+    usual = [
+        field.name
+        for field in dataclasses.fields(settings)
+        if field.name in ("output", "workdir")
+        and getattr(settings, field.name) == field.default
+    ]
+    return dataclasses.replace(settings, **{name: TRIALS / name for name in usual})
 
 
 def environment() -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """The benchmarks run, and the README shows what they wrote."""
 
+import dataclasses
+import importlib
 import json
 import os
 import re
@@ -247,3 +249,22 @@ def test_skips_are_tried(tmp_path: Path):
     without, with_skips = json.loads((tmp_path / "skips.json").read_text())["rows"]
     assert (without[1], with_skips[1]) == ("without", "with")
     assert int(without[2].replace(",", "")) < int(with_skips[2].replace(",", ""))
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Those of a benchmark."""
+
+    output: Path = Path("docs/benchmarks")
+    workdir: Path = Path("runs/book")
+    quick: bool = False
+
+
+def test_a_trial_replaces_no_results(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    apart = importlib.import_module("report").apart
+    assert apart(Settings()) == Settings()
+    trial = apart(Settings(quick=True))
+    assert trial.output == Path("runs/quick/output")
+    assert trial.workdir == Path("runs/quick/workdir")
+    assert apart(Settings(Path("x"), quick=True)).output == Path("x")

@@ -86,6 +86,7 @@ ALLOWED = (
     "exported",
     "sampler_file",
     "arguments",
+    "arrays",
     "keys",
     "files",
     "errors",

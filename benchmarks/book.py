@@ -10,7 +10,7 @@ minutes are, see quality.py.
 import dataclasses
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import quality
@@ -21,8 +21,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 import pixelcnn_jax as pj
-from pixelcnn_jax.likelihood import evaluate
-from pixelcnn_jax.runs import Row, Run
+from pixelcnn_jax.likelihood import Evaluation, evaluate
+from pixelcnn_jax.runs import Row
 from pixelcnn_jax.training.reports import SAMPLES
 
 SHOWN = 2, 6
@@ -112,8 +112,17 @@ def cells(row: Row, each: float) -> list[str]:
     ]
 
 
-def main(settings: Settings) -> None:
-    worker.configure()
+class Trained(NamedTuple):
+    """How the training went."""
+
+    rows: list[Row]
+    seconds_per_update: float
+    test: Evaluation
+    """Of the best checkpoint."""
+
+
+def train(settings: Settings) -> Trained:
+    """Train for so many minutes, or go on."""
     run, folder = prepared(settings), settings.workdir
     place = quality.Settings(
         "digits" if settings.quick else "fashion-16",
@@ -128,15 +137,21 @@ def main(settings: Settings) -> None:
     training = dataclasses.replace(run.training, epochs=epochs)
     run = dataclasses.replace(run, training=training, workdir=str(folder))
     _, rows = pj.fit(run, train, validation, workdir=folder)
-    found = evaluate(pj.load(folder), test.images)
+    return Trained(rows, each, evaluate(pj.load(folder), test.images))
+
+
+def main(settings: Settings) -> None:
+    worker.configure()
+    rows, each, found = train(settings)
+    epochs = rows[-1].epoch
     chosen = shown_epochs(epochs, 2 if settings.quick else settings.every)
     results: dict[str, Any] = {
         **report.environment(),
         "title": "The book's experiment",
         "note": f"{epochs} epochs at a constant rate. The best checkpoint on the"
         f" validation images has {found.bits_per_dim:.4f} +-"
-        f" {found.bits_per_dim_standard_error:.4f} bits/dim on the {len(test):,} test"
-        " images.",
+        f" {found.bits_per_dim_standard_error:.4f} bits/dim on the {len(found.nats):,}"
+        " test images.",
         "columns": ("epoch", "minutes", "updates", "training", "validation, bits/dim"),
         "rows": [cells(row, each) for row in rows if row.epoch in chosen],
         "seconds_per_update": each,
@@ -148,7 +163,7 @@ def main(settings: Settings) -> None:
         ],
     }
     report.write(settings.output, "book", results, curve(rows, each))
-    picture = strip(Run(folder).path / "samples", chosen)
+    picture = strip(settings.workdir / "samples", chosen)
     picture.savefig(settings.output / "book_strip.png", dpi=110)
 
 

@@ -116,7 +116,9 @@ def png_bits(images: ImageRows, levels: int) -> np.ndarray:
             one or three, stand side by side.
         levels: at most 2**16.
     """
-    return np.array([8.0 * len(_png(x, levels)) for x in images[:]])
+    # Some at a time: they may be read from the disk.
+    parts = (images[start : start + 256] for start in range(0, len(images), 256))
+    return np.array([8.0 * len(_png(x, levels)) for part in parts for x in part])
 
 
 def _png(image_HWC: np.ndarray, levels: int) -> bytes:

@@ -10,7 +10,27 @@ from PIL import Image
 import pixelcnn_jax as pj
 from pixelcnn_jax.anomaly import png_bits
 from pixelcnn_jax.commands import evaluate
+from pixelcnn_jax.data import Lazy
 from tests.conftest import random_images, refused, run_of, some_conditions, tiny_model
+
+
+def test_images_on_the_disk_are_compressed_some_at_a_time():
+    images, read = np.zeros((600, 2, 3, 1), np.uint8), []
+
+    def some(rows: np.ndarray) -> np.ndarray:
+        read.append(len(rows))
+        return images[rows]
+
+    lazy = Lazy(some, np.arange(600), (2, 3, 1), images.dtype)
+    assert (png_bits(lazy, 2) == png_bits(images, 2)).all()
+    assert sum(read) == 600 and max(read) <= 256
+
+
+def test_outliers_need_no_classes(tmp_path: Path, capsys):
+    model = tiny_model(num_classes=10, condition_dropout=0.1)
+    run = run_of(tmp_path / "run", model)
+    evaluate.run(["--workdir", str(run), "--outliers", "digits"], "evaluate")
+    assert "AUROC of 297 outliers" in capsys.readouterr().out
 
 
 def test_a_background_takes_what_the_model_takes():

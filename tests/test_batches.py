@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -13,6 +14,7 @@ from pixelcnn_jax.config import TrainingConfig
 from pixelcnn_jax.data import BatchReader
 from pixelcnn_jax.runs import Run
 from pixelcnn_jax.training import keeping, streamed
+from pixelcnn_jax.training.shares import share_out
 from tests.conftest import (
     assert_same_weights,
     random_images,
@@ -79,6 +81,42 @@ def test_batches_train_as_the_same_images_in_memory():
     found = pj.fit(config, Batches(ORDER), IMAGES[:8], validation_labels=LABELS[:8])
     assert found.history == expected.history
     assert_same_weights(found.model, expected.model)
+
+
+def test_levels_of_batches_are_not_cut_to_the_first_ones():
+    c = pj.PixelCNNConfig.tiny(height=2, width=2, levels=300, condition_channels=1)
+    images = np.arange(4 * 4).reshape(4, 2, 2, 1) % 300
+    images[2:] = 299
+    maps = np.ones((4, 1, 1, 1))
+
+    def batches(kinds: list[type]) -> list[dict[str, np.ndarray]]:
+        parts = zip((slice(2), slice(2, 4)), kinds, strict=True)
+        return [
+            {"images": images[part].astype(kind), "condition_map": maps[part] / 4}
+            for part, kind in parts
+        ]
+
+    config = pj.Config(model=c, training=TrainingConfig(batch_size=2, epochs=1))
+    found = [pj.fit(config, batches(x)) for x in ([np.uint8, np.uint16], 2 * [int])]
+    assert found[0].history == found[1].history
+    assert_same_weights(found[0].model, found[1].model)
+
+
+def test_a_source_is_asked_for_no_more_at_a_time_than_is_obeyed():
+    order = np.concatenate([ORDER, ORDER])
+    reader = BatchReader(Batches(order))
+    shares = share_out(CONFIG.training, (6, 5), jax.devices())
+    feed = streamed.Streamed(streamed.Stream(reader, 8, lambda x: x), shares, 8)
+    start = 0
+    for count in (1, 2, 5):
+        found = feed.batches(0, start, count)
+        assert found.number == count
+        start += found.number
+        there = BatchReader(Batches(order))
+        assert feed.position is not None
+        there.go_to(feed.position)
+        assert (there.next().images == IMAGES[order[start]]).all()
+    feed.close()
 
 
 def grain_batches(dies_at: int | None) -> pj.BatchSource:

@@ -116,6 +116,28 @@ def browser():
 
 
 @pytest.mark.slow
+def test_the_page_is_for_itself():
+    pytest.importorskip("gradio")
+    client = pytest.importorskip("fastapi.testclient").TestClient
+    demo_page.require_gradio()
+    model = tiny_model()
+    app = demo_page.make_app(Playground(model, random_images(model, 3)))
+    page = client(app, base_url="http://127.0.0.1:7860")
+    assert page.get("/").status_code == 200
+    assert page.get("/", headers={"host": "localhost:7860"}).status_code == 200
+    # A name of somebody else's that leads here, and a page of theirs that posts here.
+    assert page.get("/", headers={"host": "else.where"}).status_code == 400
+
+    def upload(size: int, **headers: str) -> int:
+        files = {"files": ("x.png", b"x" * size)}
+        return page.post("/gradio_api/upload", files=files, headers=headers).status_code
+
+    assert upload(9) == upload(9, origin="http://127.0.0.1:7860") == 200
+    assert upload(9, origin="http://else.where") == upload(9, origin="null") == 403
+    assert upload(demo_page.LARGEST_UPLOAD + 1) == 413
+
+
+@pytest.mark.slow
 def test_a_browser_picks_draws_and_completes(browser, monkeypatch):
     pytest.importorskip("gradio")
     demo_page.require_gradio()

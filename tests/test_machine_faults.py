@@ -17,15 +17,17 @@ import numpy as np
 import pytest
 
 import pixelcnn_jax as pj
+from pixelcnn_jax import hosts
 from pixelcnn_jax.cgroups import cpu_quota
 from pixelcnn_jax.commands import program_cache, sample_folder, train
 from pixelcnn_jax.commands.main import run_command
 from pixelcnn_jax.config import DataConfig
 from pixelcnn_jax.quiet import QUIET
 from pixelcnn_jax.runs import Run, storage, tables
-from pixelcnn_jax.training import keeping
+from pixelcnn_jax.training import keeping, loop
 from pixelcnn_jax.training.feed import Order, SentAhead
 from pixelcnn_jax.training.reports import Result
+from pixelcnn_jax.training.stopping import Stopped, StopRequest
 
 ROOT = Path(__file__).parents[1]
 PARAMS = {"params": {"w": np.ones(2)}}
@@ -255,6 +257,56 @@ def test_a_picture_that_cannot_be_written_costs_no_epoch(
     keeper.after_epoch(None, Result(row, 1.0, 1.0, None, 0, None))
     assert saved == [(None, 1.5)]
     assert "epoch 1 is not reported whole" in caplog.text
+
+
+def test_a_stop_heard_of_is_not_a_second_one():
+    with StopRequest() as stop:
+        stop.hear(signal.SIGTERM)  # of another process's
+        signal.raise_signal(signal.SIGTERM)
+        assert stop.number == signal.SIGTERM
+        with pytest.raises(Stopped):
+            signal.raise_signal(signal.SIGTERM)
+
+
+def test_processes_with_other_images_are_refused(monkeypatch):
+    said = []
+    monkeypatch.setattr(hosts, "are_several", lambda: True)
+
+    def first_says(digest: int) -> int:
+        said.append(digest)
+        return said[0]
+
+    monkeypatch.setattr(hosts, "first_says", first_says)
+
+    def require_everywhere(holds: bool, message: str) -> None:
+        if not holds:
+            raise pj.UserError(message)
+
+    monkeypatch.setattr(hosts, "require_everywhere", require_everywhere)
+    images = np.arange(24, dtype=np.uint8).reshape(4, 2, 3, 1)
+    labels = np.array([0, 1, 2, 0])
+    loop._require_same_everywhere(pj.ImageSet(images, labels), "training")
+    loop._require_same_everywhere(pj.ImageSet(images.copy(), labels), "training")
+    for other in (
+        pj.ImageSet(images[:3], labels[:3]),
+        pj.ImageSet(images[::-1], labels),
+        pj.ImageSet(images, labels[::-1].copy() + np.array([0, 0, 0, 1])),
+    ):
+        with pytest.raises(pj.UserError, match="must have the same training images"):
+            loop._require_same_everywhere(other, "training")
+    loop._require_same_everywhere(pj.ImageSet(images, labels), "training")
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("RESOURCE_EXHAUSTED: Out of memory")]
+)
+def test_a_full_memory_is_no_other_checkpoint(error, tmp_path: Path, monkeypatch):
+    def full(*_):
+        raise error
+
+    monkeypatch.setattr(storage.ocp, "load_checkpointables", full)
+    with pytest.raises(type(error)):
+        storage.load(tmp_path, {"params": {}})
 
 
 def test_images_sent_ahead_leave_no_thread_behind():

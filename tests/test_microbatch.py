@@ -67,6 +67,10 @@ def test_what_is_given_or_short_is_not_measured(config, images, tried, monkeypat
     monkeypatch.setattr(microbatch, "WORTH", 1e12)
     assert settled(config, images) is None
     assert tried == []
+    # Of batches from elsewhere, these are the first of many.
+    model = pj.build_model(config.model)
+    found = microbatch.with_microbatch(config, model, images, 10**9)
+    assert found.training.microbatch_size == 2
 
 
 def test_no_more_is_tried_once_time_is_up(config, images, tried, monkeypatch):

@@ -30,6 +30,7 @@ NAMES = {
     "C": pj.PixelCNNConfig.tiny,
     "T": TrainingConfig,
     "D": DataConfig,
+    "free": dataclasses.replace(CLASSES, condition_dropout=0.1),
     "k": jax.random.key(0),
     "x": np.zeros((2, 3, 3, 1), np.int32),
     "known": np.zeros((3, 3), bool),
@@ -39,6 +40,14 @@ NAMES = {
 """What the calls below are made with."""
 
 MISUSES = [
+    (
+        "pj.fit(replace(classes_fit, model=free), x)",
+        "labels must be given for a model of 3 classes",
+    ),
+    (
+        "pj.fit(replace(classes_fit, model=free), x, x, labels=np.zeros(2, int))",
+        "labels must be given for a model of 3 classes",
+    ),
     ("posterior.evaluate_classes(g, None)", "images must be an array, got NoneType"),
     (
         "posterior.evaluate_classes(m, x)",

@@ -260,6 +260,17 @@ def test_outliers_need_a_model_without_conditions_of_its_images(tmp_path: Path, 
     assert "0.000 +- 0.000 nats/image less than" in capsys.readouterr().out
 
 
+def test_a_split_without_images_is_named(tmp_path: Path, capsys):
+    run = run_of(tmp_path / "run", tiny_model(height=4, width=5))
+    np.save(tmp_path / "x.npy", np.zeros((5, 4, 5), np.uint8))
+    data = DataConfig("images", path=str(tmp_path / "x.npy"), validation_images=0)
+    Run(run).write_config(dataclasses.replace(Run(run).config(), data=data))
+    line = refused("evaluate", ["--workdir", str(run)], capsys)
+    assert "--split must be one that has images, got test with none" in line
+    line = refused("publish", [str(run), str(tmp_path / "new"), "--evaluate"], capsys)
+    assert "--evaluate needs test images" in line
+
+
 def test_another_sets_folder_is_looked_at(tmp_path: Path):
     own = DataConfig("images", path="own.npz")
     named = evaluate.Settings(data="fashion_mnist", data_dir="there")

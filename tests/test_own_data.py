@@ -285,6 +285,26 @@ def test_what_is_read_on_demand_is_what_is_held(tmp_path: Path, kind, monkeypatc
         assert set(drawn.ravel()) == {0, 1}
 
 
+@pytest.mark.parametrize(("large", "small"), [(400, 8), (8, 8)])
+def test_no_more_is_held_than_the_largest_take(
+    large: int, small: int, tmp_path: Path, monkeypatch
+):
+    """Neither of large images beside a small one, nor of small ones made large."""
+    for number, size in enumerate([large] * 40 + [small]):
+        image = RNG.integers(0, 255, (size, size), np.uint8)
+        save(tmp_path / f"{number:02}.png", image)
+    for module in (preparation, array_files):
+        monkeypatch.setattr(module, "SLAB_BYTES", 2**20)
+    side = 200 if large == small else 8
+    model = as_given(height=side, width=side)
+    settled(tmp_path, model)  # what is imported and kept
+    tracemalloc.start()
+    loaded(tmp_path, model)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2**22
+
+
 def test_a_large_file_is_never_held_whole(tmp_path: Path, monkeypatch):
     path, count = tmp_path / "large.npy", 16 * 1024
     large = np.lib.format.open_memmap(path, "w+", np.int32, (count, 16, 16))
@@ -499,19 +519,22 @@ def test_a_run_on_own_images_writes_what_they_tell(tmp_path: Path, monkeypatch, 
         " --training.batch-size 8 --training.epochs 1 --training.ema-decay 0"
         f" --data.source images --data.path {tmp_path / 'x.npz'} --model.levels 4"
     ).split()
-    for name in ("held", "lazy"):
+    for name in ("held", "resident", "lazy"):
         train.run(["digits", *flags, "--workdir", str(tmp_path / name)], "train")
+        if name == "resident":
+            monkeypatch.setattr("pixelcnn_jax.training.feed.RESIDENT_BYTES_ON_CPU", 0)
+        # Read on demand from now on, though there is room for them on the devices.
         monkeypatch.setattr(preparation, "IN_MEMORY_BYTES", 0)
-        monkeypatch.setattr("pixelcnn_jax.training.feed.RESIDENT_BYTES_ON_CPU", 0)
     config = Run(tmp_path / "lazy").config()
     model = config.model
     assert (model.height, model.width, model.levels, model.num_classes) == (4, 5, 4, 3)
     assert config.data.validation_images == 4 and model.condition_features == 2
     weights = [
         jax.tree.leaves(nnx.state(pj.load(tmp_path / name)))
-        for name in ("held", "lazy")
+        for name in ("held", "resident", "lazy")
     ]
-    assert all((a == b).all() for a, b in zip(*weights, strict=True))
+    for held, resident, lazy in zip(*weights, strict=True):
+        assert (resident == held).all() and (lazy == held).all()
     again = ["digits", *flags, "--workdir", str(tmp_path / "lazy")]
     train.run(again, "train")
     assert "is finished: 1 epochs" in capsys.readouterr().out

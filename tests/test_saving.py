@@ -1,6 +1,7 @@
 """A model in a folder of its own loads bit for bit, and tells where it is from."""
 
 import dataclasses
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 import pixelcnn_jax as pj
 from pixelcnn_jax import config, data
-from pixelcnn_jax.commands import publish
+from pixelcnn_jax.commands import publish, train
 from pixelcnn_jax.commands.model_card import training_command
 from pixelcnn_jax.likelihood import evaluate
 from pixelcnn_jax.params import to_params
@@ -152,6 +153,23 @@ def test_the_card_names_the_command_that_trains():
     assert training_command(other) == (
         "python train.py digits-gated --training.epochs 3 --training.clip-norm 1.0"
     )
+
+
+def test_the_card_names_what_images_of_ones_own_would_decide(tmp_path: Path):
+    np.save(tmp_path / "my photos.npy", np.zeros((30, 4, 5), np.uint8))
+    digits = pj.preset("digits")
+    trained = dataclasses.replace(
+        digits,
+        model=dataclasses.replace(digits.model, height=4, width=5),
+        data=config.DataConfig("images", path=str(tmp_path / "my photos.npy")),
+    )
+    words = shlex.split(training_command(trained))
+    assert words[:3] == ["python", "train.py", "digits"]
+    given = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "train", given.append)
+        train.run(words[2:], "train")
+    assert given == [trained]
 
 
 # --- a run that begins with the weights of another

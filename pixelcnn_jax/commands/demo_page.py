@@ -4,6 +4,7 @@ import os
 import socket
 from collections.abc import Callable
 from typing import Any, TypeAlias
+from urllib.parse import urlsplit
 
 import numpy as np
 
@@ -11,6 +12,12 @@ from pixelcnn_jax.commands.playground import Playground
 from pixelcnn_jax.errors import UserError
 
 HOST = "127.0.0.1"
+
+NAMES = (HOST, "localhost")
+"""By which a browser may ask for the page, and from whose pages."""
+
+LARGEST_UPLOAD = 2**25
+"""Bytes of a file, such as a drawing."""
 
 POLICY = (
     "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:;"
@@ -60,19 +67,33 @@ def make_app(playground: Playground) -> App:
     import fastapi  # pyright: ignore[reportMissingImports]
     import gradio  # pyright: ignore[reportMissingImports]
     from gradio.themes import Base  # pyright: ignore[reportMissingImports]
+    from starlette.middleware.trustedhost import (  # pyright: ignore[reportMissingImports]
+        TrustedHostMiddleware,
+    )
 
     app = fastapi.FastAPI()
 
     @app.middleware("http")
     async def stay_here(request: App, call_next: Callable[[App], App]) -> App:
+        origin = request.headers.get("origin")
+        if origin is not None and urlsplit(origin).hostname not in NAMES:
+            return fastapi.Response("this page is for itself", status_code=403)
         response = await call_next(request)
         response.headers["Content-Security-Policy"] = POLICY
         return response
 
+    # A name of somebody else's may lead here.
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(NAMES))
     # The theme's own fonts would be asked for elsewhere.
     theme = Base(font=["system-ui", "sans-serif"], font_mono="monospace")
     return gradio.mount_gradio_app(
-        app, _page(playground), "", theme=theme, footer_links=[], ssr_mode=False
+        app,
+        _page(playground),
+        "",
+        theme=theme,
+        footer_links=[],
+        ssr_mode=False,
+        max_file_size=LARGEST_UPLOAD,
     )
 
 

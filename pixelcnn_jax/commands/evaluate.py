@@ -92,6 +92,11 @@ def run(args: list[str], program: str) -> None:
     images, weights = read_set(
         named, config.model, settings.split, whole=settings.data is not None
     )
+    require(
+        len(images) > 0,
+        f"split must be one that has images, got {settings.split} with none; take"
+        " another, or name data",
+    )
     say(
         f"{named.path or named.source} {settings.split}: {len(images)} images,"
         f" {found.path} at step {step}"
@@ -194,7 +199,7 @@ def _outliers(
     other = another_set(named, source, data_dir)
     require_used(other, data_dir)
     # Whatever they show: what does not belong has no class of the model's.
-    unlabelled = dataclasses.replace(model.config, num_classes=0)
+    unlabelled = model.config.without_classes()
     return read_set(other, unlabelled, "test", whole=True)[0].images
 
 

@@ -88,7 +88,7 @@ def _images(
         return images[..., None] if images.ndim == 3 else images, labels
     own = open_own(dataclasses.replace(data, source=IMAGES, path=complete))
     # Labels may be missing here: they can be given otherwise.
-    found = own_set(own, data, dataclasses.replace(model, num_classes=0))
+    found = own_set(own, data, model.without_classes())
     # A folder of some of the classes would number them otherwise than training did.
     known = own.num_classes == model.num_classes
     return np.asarray(found.images), found.labels if known else None

@@ -1,5 +1,6 @@
 """The card of a published model: what it is, and what it was made from."""
 
+import shlex
 from typing import NamedTuple
 
 from pixelcnn_jax import config as settings
@@ -96,13 +97,22 @@ def training_command(config: Config) -> str:
     wanted = settings.flatten(config)
     return min(
         (
-            f"python train.py {name}{_flags(settings.flatten(preset), wanted)}"
+            f"python train.py {name}{_flags(_usual(preset, config), wanted)}"
             for name, (_, preset) in settings.PRESETS.items()
             if type(preset.model) is type(config.model)
         ),
         key=len,
         default="pixelcnn_jax.train, with the settings of config.json",
     )
+
+
+def _usual(preset: Config, config: Config) -> dict[str, object]:
+    """What a preset's settings are if no flag but the source of the images is given."""
+    if config.data.source != IMAGES:
+        return settings.flatten(preset)
+    # Images of one's own are named by a flag, and decide what others leave open.
+    source = {"data.source": preset.data.source}
+    return settings.flatten(preset.from_data()) | source
 
 
 def _flags(preset: dict[str, object], wanted: dict[str, object]) -> str:
@@ -116,5 +126,5 @@ def _flag(name: str, value: object) -> str:
         group, _, field = flag.rpartition(".")
         return f"--{flag}" if value else f"--{group + '.' if group else ''}no-{field}"
     if isinstance(value, tuple | list):
-        return f"--{flag} {' '.join(map(str, value))}"
-    return f"--{flag} {value}"
+        return f"--{flag} {shlex.join(map(str, value))}"
+    return f"--{flag} {shlex.quote(str(value))}"

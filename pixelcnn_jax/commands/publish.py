@@ -10,6 +10,7 @@ from pixelcnn_jax.commands.flags import Command, flags_of, parse, require_both, 
 from pixelcnn_jax.commands.model_card import Figures, model_card
 from pixelcnn_jax.commands.which_run import Checkpoint
 from pixelcnn_jax.config import Config
+from pixelcnn_jax.errors import require
 from pixelcnn_jax.files import write_text
 from pixelcnn_jax.likelihood import evaluate
 from pixelcnn_jax.models.base import PixelModel
@@ -76,6 +77,10 @@ def shared_config(config: Config, name: str) -> Config:
 
 def _test_bits(model: PixelModel, config: Config) -> float:
     test = data.load(config.data, config.model).test.for_model(config.model)
+    require(
+        len(test) > 0,
+        "evaluate needs test images, and the run's data have none, got 0; leave it out",
+    )
     return evaluate(
         model,
         test.levels(data.TEST_SEED),

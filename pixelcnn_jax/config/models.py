@@ -1,7 +1,7 @@
 """The settings of each model."""
 
 import dataclasses
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 from pixelcnn_jax.config.checks import (
     FROM_DATA,
@@ -114,6 +114,10 @@ class ModelConfig:
     def unknown(self) -> list[str]:
         """The fields that are still to be taken from the data."""
         return [name for name in FIELDS_OF_DATA if getattr(self, name) == FROM_DATA]
+
+    def without_classes(self) -> Self:
+        """The same for images whose classes are not to be looked at."""
+        return dataclasses.replace(self, num_classes=0, condition_dropout=0.0)
 
     @property
     def idle(self) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import sys
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Protocol
@@ -160,8 +159,17 @@ class OwnData:
 
     def common_size(self) -> tuple[int, int]:
         """The height and width that most images have; of several, the smallest."""
-        counts = Counter(map(tuple, self.pixels.sizes.tolist()))
-        height, width = min(counts, key=lambda size: (-counts[size], size))
+        if self.least_size() == self.greatest_size():
+            return self.least_size()  # of a file's images, which may be many
+        sizes = self.pixels.sizes
+        # Sorted by height, then width: of equal counts the first is the smallest.
+        found, counts = np.unique(sizes, axis=0, return_counts=True)
+        height, width = found[counts.argmax()].tolist()
+        return height, width
+
+    def greatest_size(self) -> tuple[int, int]:
+        """The height and width that every image has at most."""
+        height, width = self.pixels.sizes.max(axis=0).tolist()
         return height, width
 
     def least_size(self) -> tuple[int, int]:

@@ -1,6 +1,7 @@
 """Images of your own as a model takes them: inferred settings, splits, conversion."""
 
 import dataclasses
+import math
 from collections.abc import Callable
 from functools import partial
 
@@ -163,8 +164,10 @@ def _part(
     """The images of these rows: in memory if they are few, else read on demand."""
     convert = _conversion(own, data, model)
     shape = (model.height, model.width, model.channels)
-    height, width = own.least_size()
-    step = max(1, SLAB_BYTES // (8 * height * width * own.pixels.channels))
+    # As many at a time as fit, of the largest: as floats of two sizes.
+    pixels = max(math.prod(own.greatest_size()), model.height * model.width)
+    channels = max(own.pixels.channels, model.channels)
+    step = max(1, SLAB_BYTES // (8 * pixels * channels))
 
     def read(rows: np.ndarray) -> np.ndarray:
         found = np.empty((len(rows), *shape), dtype)

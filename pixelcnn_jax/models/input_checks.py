@@ -57,7 +57,11 @@ def require_images(model: PixelModel, images: Images) -> None:
 
 
 def require_conditions(
-    model: PixelModel, given: Conditions, shape: Sequence[int]
+    model: PixelModel,
+    given: Conditions,
+    shape: Sequence[int],
+    *,
+    all_of_them: bool = False,
 ) -> None:
     """Raise unless these are conditions of images that the model can take.
 
@@ -69,12 +73,14 @@ def require_conditions(
         model: a model of this package.
         given: what is given of the images.
         shape: of the images, ``N, H, W, ...``.
+        all_of_them: even that model is to have them, to learn from.
 
     Raises:
         UserError: they are not what the model takes.
     """
     c, (count, *size) = model.config, shape[:3]
-    if c.condition_dropout > 0 and all(x is None for x in given):
+    optional = c.condition_dropout > 0 and not all_of_them
+    if optional and all(x is None for x in given):
         return
     require_labels(given.labels, count, c.num_classes)
     require_condition(given.condition, count, c.condition_features)

@@ -68,10 +68,12 @@ def load(folder: Path, items: Mapping[str, object]) -> Items:
             found = ocp.load_checkpointables(folder.resolve(), abstract)
         # Of several processes, each goes on with arrays of its own.
         return jax.tree.map(_own, found) if hosts.are_several() else found
-    except OSError:
+    except (OSError, MemoryError):
         raise
     # Its files are whole, so it is one of other shapes; Orbax says so in pages.
     except Exception as error:
+        if "RESOURCE_EXHAUSTED" in str(error):  # a device's memory is full
+            raise
         raise UserError(
             f"the checkpoint {folder} must have the parameters of the settings, and has"
             " others; restore config.json beside it"

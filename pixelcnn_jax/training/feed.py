@@ -51,6 +51,10 @@ class Batches(NamedTuple):
         """How many there are to take."""
         return self.stop - self.first
 
+    def some(self, first: int, count: int) -> "Batches":
+        """At most so many of these, of which none was left out, from one on."""
+        return self._replace(first=first, stop=min(first + count, self.stop))
+
 
 class Order:
     """The batches of each epoch, padded to the width that the devices share out."""
@@ -78,10 +82,7 @@ class Feed(Protocol):
     def __init__(self, images: ImageSet, shares: Shares, order: Order): ...
 
     def batches(self, epoch: int, start: int, count: int) -> Batches:
-        """Batches of an epoch from ``start`` on.
-
-        They are ``count``, if the feed leaves the choice, but none of another epoch.
-        """
+        """At most ``count`` batches of an epoch from ``start`` on, at least one."""
         ...
 
     def close(self) -> None:
@@ -111,7 +112,8 @@ class Resident:
 
     def __init__(self, images: ImageSet, shares: Shares, order: Order):
         everywhere = replicated(shares.mesh)
-        self._images = hosts.place(images.images, everywhere)
+        # An array, also of images that were to be read from the disk.
+        self._images = hosts.place(np.asarray(images.images), everywhere)
         self._given = hosts.place(conditions_of(images), everywhere)
         self._mesh, self._order = shares.mesh, order
         self._epoch: tuple[int, jax.Array, jax.Array] | None = None
@@ -135,8 +137,8 @@ class Resident:
 class SentAhead:
     """The images of some batches are sent while those before them are computed.
 
-    Always so many, whatever is asked for: there is one program, and the next ones to
-    send are known.
+    Always so many, of which those that are asked for are handed out: there is one
+    program, and the next ones to send are known.
     """
 
     spec = PartitionSpec(DATA)
@@ -149,8 +151,15 @@ class SentAhead:
         # One thread is enough: only the next part is ever under way.
         self._pool = concurrent.futures.ThreadPoolExecutor(1)
         self._ahead: dict[tuple[int, int], concurrent.futures.Future[Batches]] = {}
+        self._sent: tuple[int, int, Batches] | None = None
+        """The epoch and the first batch of those that were sent last."""
 
     def batches(self, epoch: int, start: int, count: int) -> Batches:
+        if self._sent is not None:
+            former, begin, found = self._sent
+            if former == epoch and begin <= start < begin + found.number:
+                return found.some(start - begin, count)
+        self._sent = None  # those before need not stay on the devices meanwhile
         ahead = self._ahead.pop((epoch, start), None)
         found = self._send(epoch, start) if ahead is None else ahead.result()
         following = (epoch, start + self._rows)
@@ -158,7 +167,8 @@ class SentAhead:
         self._ahead.clear()
         if following[1] < self._order.batches:
             self._ahead[following] = self._pool.submit(self._send, *following)
-        return found
+        self._sent = epoch, start, found
+        return found.some(0, count)
 
     def close(self) -> None:
         # Not waited for: what is on its way is of no use any more.

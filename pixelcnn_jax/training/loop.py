@@ -5,6 +5,7 @@ import dataclasses
 import json
 import math
 import time
+import zlib
 from typing import NamedTuple
 
 import jax
@@ -77,6 +78,9 @@ def learn(
             stay finite.
     """
     model = build_model(config.model, config.seed)
+    if isinstance(source, ImageSet):
+        _require_same_everywhere(source, "training")
+    _require_same_everywhere(validation, "validation")
     size = config.model.height, config.model.width
     require_memory_for(model, share_out(config.training, size, jax.devices()))
     images = source if isinstance(source, ImageSet) else source.peek()
@@ -87,8 +91,11 @@ def learn(
         "training.batch_size must be at most the number of training images,"
         f" {len(images)}, got {config.training.batch_size}; pass fewer",
     )
+    epoch = len(images)
+    if isinstance(source, BatchReader):
+        epoch *= config.training.batches_per_epoch or 1
     config = keeper.settled(
-        config, lambda config: with_microbatch(config, model, images)
+        config, lambda config: with_microbatch(config, model, images, epoch)
     )
     stream = None
     if isinstance(source, BatchReader):
@@ -131,6 +138,24 @@ def learn(
     return Fit(trainer.model(state), rows)
 
 
+def _require_same_everywhere(images: ImageSet, name: str) -> None:
+    """Raise unless all processes have these images, as far as some of them tell."""
+    if not hosts.are_several():
+        return
+    arrays = [images.labels]
+    for end in (slice(1), slice(len(images) - 1, None)):
+        part = images.choose(end)
+        arrays += [np.asarray(part.images), *part.given().values()]
+    content = repr((images.images.shape, images.images.dtype.str)).encode()
+    content += b"".join(x.tobytes() for x in arrays if x is not None)
+    digest = zlib.crc32(content)
+    hosts.require_everywhere(
+        digest == hosts.first_says(digest),
+        f"all processes must have the same {name} images, and some have others than the"
+        " first; give all hosts the same files",
+    )
+
+
 def _stream(config: Config, model: PixelModel, reader: BatchReader) -> Stream:
     number = config.training.batches_per_epoch
     if number is None:
@@ -139,8 +164,19 @@ def _stream(config: Config, model: PixelModel, reader: BatchReader) -> Stream:
             " not tell its length, got none; pass how many batches are an epoch"
         )
 
+    c = model.config
+    map_type = np.int32 if c.condition_levels else np.float32
+
     def suit(batch: ImageSet) -> ImageSet:
-        return suited(model, batch, "training")
+        found = suited(model, batch, "training")
+        # Batches are put together, so those of smaller numbers have no type of theirs.
+        kind = np.uint8 if found.brightness else np.min_scalar_type(c.levels - 1)
+        maps = found.condition_map
+        return dataclasses.replace(
+            found,
+            images=np.asarray(found.images, kind),
+            condition_map=None if maps is None else np.asarray(maps, map_type),
+        )
 
     return Stream(reader, number, suit)
 
@@ -292,7 +328,7 @@ def suited(model: PixelModel, images: ImageSet, name: str) -> ImageSet:
         " change the model",
     )
     given = Conditions(**images.given())
-    require_conditions(model, given, images.images.shape)
+    require_conditions(model, given, images.images.shape, all_of_them=True)
     if images.brightness and name != "training":
         drawn = images.levels(VALIDATION_SEED)
         return dataclasses.replace(images, images=drawn, brightness=False)

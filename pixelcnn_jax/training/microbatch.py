@@ -7,6 +7,7 @@ compiled programs, and written into the run: to go on with other microbatches wo
 with other bits.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -40,7 +41,9 @@ CHOICES = "microbatches.json"
 """The file with what was found, in the folder of compiled programs."""
 
 
-def with_microbatch(config: Config, model: PixelModel, images: ImageSet) -> Config:
+def with_microbatch(
+    config: Config, model: PixelModel, images: ImageSet, epoch: int | None = None
+) -> Config:
     """The config with the number of images that trains fastest.
 
     As it was given if it has one, if the training is short, on an accelerator (which
@@ -49,32 +52,34 @@ def with_microbatch(config: Config, model: PixelModel, images: ImageSet) -> Conf
     Args:
         config: of a training that begins.
         model: with its first weights.
-        images: of training, as the model takes them.
+        images: of training, as the model takes them; or the first batch of them.
+        epoch: how many images an epoch has; None: these.
     """
+    epoch = len(images) if epoch is None else epoch
     if (
         config.training.microbatch_size is not None
         or jax.default_backend() != "cpu"
         or jax.process_count() > 1
-        or _operations(config, model, len(images)) < WORTH
+        or _operations(config, model, epoch) < WORTH
     ):
         return config
     name = _name(config, images)
     found = _remembered().get(name)
     if found is None:
-        found = fastest(config, model, images)
+        found = fastest(config, model, images, epoch)
         _remember(name, found)
     return _with(config, found)
 
 
-def fastest(config: Config, model: PixelModel, images: ImageSet) -> int:
+def fastest(config: Config, model: PixelModel, images: ImageSet, epoch: int) -> int:
     """The microbatch whose updates take least time, among those there was time for.
 
     Begins with the one by default and goes on by factors of two, up and down, for as
-    long as that is faster.
+    long as that is faster. Arguments as of `with_microbatch`.
     """
     shape = images.images.shape[1:]
     first = share_out(config.training, shape, jax.devices())
-    updates = config.training.epochs * -(-len(images) // config.training.batch_size)
+    updates = config.training.epochs * -(-epoch // config.training.batch_size)
     began = time.monotonic()
     best, least = first.microbatch, _seconds(config, model, images, first.microbatch)
     budget = max(BUDGET_SECONDS, BUDGET_SHARE * updates * least)
@@ -95,14 +100,15 @@ def _seconds(
     """Of an update."""
     training = _with(config, microbatch).training
     trainer = Trainer(model, training, images, seed=config.seed)
-    state, made = trainer.run(trainer.init(), 0, 0, 1)  # compiles
     found = []
-    for _ in range(TURNS):
-        jax.block_until_ready(state)
-        began = time.monotonic()
-        state, made = trainer.run(state, 0, 0, 1)
-        jax.block_until_ready(state)
-        found.append((time.monotonic() - began) / made)
+    with contextlib.closing(trainer):
+        state, made = trainer.run(trainer.init(), 0, 0, 1)  # compiles
+        for _ in range(TURNS):
+            jax.block_until_ready(state)
+            began = time.monotonic()
+            state, made = trainer.run(state, 0, 0, 1)
+            jax.block_until_ready(state)
+            found.append((time.monotonic() - began) / made)
     return min(found)
 
 

@@ -17,15 +17,16 @@ class Stopped(KeyboardInterrupt):
 class StopRequest:
     """Notes SIGINT (Ctrl-C), SIGTERM and SIGHUP, to be obeyed where nothing is lost.
 
-    A context manager; a second signal interrupts at once. Signals that are ignored, as
-    under nohup, stay so. Outside the main thread, where Python delivers no signals, it
-    notes nothing.
+    A context manager; a second signal to this process interrupts at once. Signals that
+    are ignored, as under nohup, stay so. Outside the main thread, where Python delivers
+    no signals, it notes nothing.
     """
 
     NAMES = ("SIGINT", "SIGTERM", "SIGHUP")  # not every system has all
 
     def __init__(self):
         self._number: int | None = None
+        self._noted = False
         self._old = {}
 
     @property
@@ -55,9 +56,11 @@ class StopRequest:
             signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.asked:
+        # The first may have reached another process before, and be under way here.
+        if self._noted:
             raise Stopped("", number)
-        self._number = number
+        self._noted = True
+        self._number = self._number or number
 
     def obey(self, kept: str) -> None:
         """Raise `Stopped`, with what has been kept, if a stop was asked for."""

@@ -26,6 +26,14 @@ class Stream(NamedTuple):
     """A batch as the model takes it; raises UserError if it can't be."""
 
 
+class _Sent(NamedTuple):
+    """Batches on the devices."""
+
+    batches: Batches
+    positions: list[str | None]
+    """Of the source, after each of them."""
+
+
 class Streamed:
     """Reads and sends some batches while those before them are computed.
 
@@ -40,28 +48,38 @@ class Streamed:
         batch = stream.reader.peek().images[:1].nbytes * shares.width
         self._rows = min(stream.batches, max(1, SENT_BYTES // batch))
         self._pool = concurrent.futures.ThreadPoolExecutor(1)
-        self._ahead: concurrent.futures.Future[tuple[Batches, str | None]] | None = None
+        self._ahead: concurrent.futures.Future[_Sent] | None = None
+        self._sent: _Sent | None = None
+        self._taken = 0
+        """Batches of those that were handed out."""
         self.position: str | None = None
         """Of the source, after the batches handed out so far."""
 
     def batches(self, epoch: int, start: int, count: int) -> Batches:
         """The next ones, which an epoch at ``start`` has left."""
-        asked = self._ahead or self._pool.submit(self._read, start)
-        found, self.position = asked.result()
-        following = start + found.number
-        # None of the next epoch, which may never come.
-        more = following < self._stream.batches
-        self._ahead = self._pool.submit(self._read, following) if more else None
+        if self._sent is None or self._taken == self._sent.batches.number:
+            self._sent = None  # those before need not stay on the devices meanwhile
+            asked = self._ahead or self._pool.submit(self._read, start)
+            self._sent, self._taken = asked.result(), 0
+            following = start + self._sent.batches.number
+            # None of the next epoch, which may never come.
+            more = following < self._stream.batches
+            self._ahead = self._pool.submit(self._read, following) if more else None
+        found = self._sent.batches.some(self._taken, count)
+        self._taken = found.stop
+        self.position = self._sent.positions[found.stop - 1]
         return found
 
     def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _read(self, start: int) -> tuple[Batches, str | None]:
-        """The batches of an epoch from ``start`` on, and the position after them."""
+    def _read(self, start: int) -> "_Sent":
+        """The batches of an epoch from ``start`` on."""
         number = min(self._rows, self._stream.batches - start)
-        sets = [self._next() for _ in range(number)]
-        position = self._stream.reader.position()
+        sets, positions = [], []
+        for _ in range(number):
+            sets.append(self._next())
+            positions.append(self._stream.reader.position())
         width, share = self._shares.width, self._shares.share
         index = np.full((self._rows, width), -1, np.int32)
         index[:number, : self._size] = np.arange(self._size)
@@ -86,7 +104,7 @@ class Streamed:
             (np.tile(place, mesh.size), index),
             NamedSharding(mesh, PartitionSpec(None, DATA)),
         )
-        return Batches(images, given, place, index, 0, number), position
+        return _Sent(Batches(images, given, place, index, 0, number), positions)
 
     def _next(self) -> ImageSet:
         found = self._stream.suited(self._stream.reader.next())

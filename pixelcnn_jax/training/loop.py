@@ -148,7 +148,7 @@ def _require_same_everywhere(images: ImageSet, name: str) -> None:
         arrays += [np.asarray(part.images), *part.given().values()]
     content = repr((images.images.shape, images.images.dtype.str)).encode()
     content += b"".join(x.tobytes() for x in arrays if x is not None)
-    digest = zlib.crc32(content)
+    digest = zlib.crc32(content) >> 1  # processes tell each other 31 bits
     hosts.require_everywhere(
         digest == hosts.first_says(digest),
         f"all processes must have the same {name} images, and some have others than the"

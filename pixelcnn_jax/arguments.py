@@ -16,23 +16,30 @@ Scalar: TypeAlias = float | jax.Array
 
 Array: TypeAlias = jax.Array | np.ndarray
 
+MOST_STRENGTH = 1e30
+"""Of a temperature and the like: times noise it is to stay finite in float32."""
+
 MAX_IMAGES = 2**31 - 1
 """Images are counted in 32 bits, as keys fold them in."""
 
 
-def require_count(name: str, value: object) -> None:
-    """Raise unless ``value`` is a number of images."""
+def require_count(name: str, value: object) -> int:
+    """``value`` as Python's integer; raise unless it is a number of images.
+
+    NumPy's integers of few bits would overflow in what is computed from them.
+    """
     require(
         is_integer(value) and 1 <= int(value) <= MAX_IMAGES,  # type: ignore[arg-type]
         f"{name} must be an integer of at least 1 and below 2**31, got {value!r};"
         " try 64",
     )
+    return int(value)  # type: ignore[arg-type]
 
 
 def require_size(
     size: object, name: str = "size", default: str = "the training images"
-) -> None:
-    """Raise unless ``size`` is the height and the width of an image.
+) -> tuple[int, int]:
+    """``size`` in Python's integers; raise unless it is an image's height and width.
 
     Args:
         name: what asks for it.
@@ -46,6 +53,8 @@ def require_size(
         f"{name} must be (height, width), two integers from 1 to {2**15 - 1}, got"
         f" {size!r}; leave it out for the size of {default}",
     )
+    height, width = size  # type: ignore[misc]
+    return int(height), int(width)
 
 
 def is_integer(value: object) -> bool:
@@ -82,7 +91,7 @@ def guidance_of(guidance: Scalar, count: int, *, possible: bool) -> jax.Array | 
 
 
 def _require_strength(name: str, value: object, cure: str) -> None:
-    """Raise unless it is one number of at least 0 that float32 can hold."""
+    """Raise unless it is one number from 0 to `MOST_STRENGTH`."""
     rule = f"{name} must be a number of at least 0"
     dtype = getattr(value, "dtype", None)
     if dtype is None:
@@ -97,10 +106,9 @@ def _require_strength(name: str, value: object, cure: str) -> None:
         # As it is: a whole number too large for a float can still be compared.
         known = value if isinstance(value, int) else float(value)  # type: ignore[arg-type]
         require(known >= 0, f"{rule}, got {value!s:.80}; {cure}")
-        most = float(np.finfo(np.float32).max)
         require(
-            known <= most,
-            f"{name} must be at most {most:.1e}, got {value!s:.80}; {cure}",
+            known <= MOST_STRENGTH,
+            f"{name} must be at most {MOST_STRENGTH:g}, got {value!s:.80}; {cure}",
         )
 
 

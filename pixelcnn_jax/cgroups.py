@@ -1,5 +1,6 @@
-"""What a container may use of a machine's cores, as Linux says it."""
+"""What a container may use of a machine, as Linux says it."""
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,11 +14,24 @@ def cpu_quota(root: Path = Path("/")) -> float | None:
     Args:
         root: of the file system, for tests.
     """
-    limits = [limit for group in _groups(root) if (limit := _limit(group))]
+    limits = [limit for group in _groups(root, "cpu") if (limit := _limit(group))]
     return min(limits, default=None)
 
 
-def _groups(root: Path) -> Iterator[Path]:
+def memory_limit(root: Path = Path("/")) -> int | None:
+    """Bytes of memory that this process may use; None: no limit is known.
+
+    As of `cpu_quota`.
+    """
+    limits = []
+    for group in _groups(root, "memory"):
+        for name in ("memory.max", "memory.limit_in_bytes"):
+            with contextlib.suppress(OSError, ValueError):  # "max": no limit
+                limits.append(int((group / name).read_text()))
+    return min((limit for limit in limits if limit > 0), default=None)
+
+
+def _groups(root: Path, controller: str) -> Iterator[Path]:
     """The folders of this process's control groups and of those above them."""
     mount = root / "sys/fs/cgroup"
     yield mount
@@ -30,8 +44,8 @@ def _groups(root: Path) -> Iterator[Path]:
         names = controllers.split(",")
         if controllers == "":  # version 2
             tops = [mount, mount / "unified"]
-        elif "cpu" in names:
-            tops = [mount / "cpu", mount / controllers]
+        elif controller in names:
+            tops = [mount / controller, mount / controllers]
         else:
             continue
         below = Path(path.lstrip("/"))

@@ -110,7 +110,7 @@ def complete(
         UserError: images or known pixels of another type or shape, or see `sample`.
     """
     require_model(model)
-    require_count("num_completions", num_completions)
+    num_completions = require_count("num_completions", num_completions)
     known = _checked_known(model, images, known)
     shown = _blank_unknown(images, known)
     # Only what is shown: unknown pixels may hold anything.

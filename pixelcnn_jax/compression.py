@@ -33,6 +33,7 @@ from pixelcnn_jax.models.input_checks import (
     require_conditions,
     require_images,
     require_model,
+    size_for,
 )
 
 Array = jax.Array | np.ndarray
@@ -142,10 +143,16 @@ def decompress_with_labels(
     # Before anything is allocated for what the file says that it holds.
     size = 4 * math.prod(found.shape)
     require_memory("the images", size, "compress them in several files")
+    size_for(model, (found.shape[1], found.shape[2]))
     count, classes = found.shape[0], model.config.num_classes
+    rule = "the images must come out as they went in, and did not"
+    cure = "decompress where they were compressed, with the same conditions"
     labels = np.zeros(count, np.int32) if classes else None
     if classes > 1:
-        labels = decoder.decode(coder.stream.model.Uniform(classes), count)
+        try:
+            labels = decoder.decode(coder.stream.model.Uniform(classes), count)
+        except AssertionError as error:
+            raise UserError(f"{rule} ({error}); {cure}") from error
     given = Conditions(labels, condition, condition_map)
     require_conditions(model, given, found.shape)
     values_NT = np.zeros((count, math.prod(found.shape[1:])), np.int32)
@@ -154,8 +161,6 @@ def decompress_with_labels(
         values_NT[part, step] = decoder.decode(law, probs_BV)
         return values_NT[part, step]
 
-    rule = "the images must come out as they went in, and did not"
-    cure = "decompress where they were compressed, with the same conditions"
     try:
         go_through(model, found.shape, given, decode)
     except AssertionError as error:  # how the coder says that it has lost its way

@@ -27,13 +27,17 @@ def data_mesh(devices: Devices) -> Mesh:
 def devices_for(params: object) -> Devices:
     """All devices of the kind that holds these parameters.
 
-    Empty if the caller has spread the parameters over several already, or inside a
-    transformation: then placing things is the caller's business.
+    Empty if the caller has spread the parameters over several already or has set a
+    mesh, or inside a transformation: then placing things is the caller's business.
     """
-    if isinstance(jnp.zeros(()), Tracer):  # whatever is computed now is traced
+    leaves = jax.tree.leaves(params)
+    # Under `jit` whatever is computed is traced, else what is transformed.
+    if any(isinstance(x, Tracer) for x in (jnp.zeros(()), *leaves)):
+        return []
+    if not jax.sharding.get_abstract_mesh().empty:
         return []
     # Parameters may be NumPy's, which have no device yet.
-    home = jnp.asarray(jax.tree.leaves(params)[0]).devices()
+    home = jnp.asarray(leaves[0]).devices()
     if len(home) > 1:
         return []
     return jax.local_devices(backend=next(iter(home)).platform)

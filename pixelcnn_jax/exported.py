@@ -29,9 +29,11 @@ class ExportedSampler:
     def __init__(self, file: SamplerFile):
         self.header: Header = file.header
         """Number, shape, levels and classes of the images."""
+        program = _deserialize(file)
+        _require_to_fit(program, file)
         self._weights = jax.device_put(file.weights)
         # Under jit, since a bare call would be traced anew each time.
-        self._run = jax.jit(_deserialize(file).call)
+        self._run = jax.jit(program.call)
 
     def __call__(
         self,
@@ -107,6 +109,34 @@ def _require_size(condition_map: Array | None, size: list[int]) -> None:
         found == size,
         f"condition_map must be {size[0]} by {size[1]}, as was exported, got"
         f" {found[0]} by {found[1]}; export the sampler for that size",
+    )
+
+
+def _require_to_fit(program: jax.export.Exported, file: SamplerFile) -> None:
+    """Raise unless a program does what its file says, and nothing besides."""
+    h = file.header
+    height, width, channels = h.condition_map
+    given = [
+        ((h.num_images,), "int32", h.num_classes),
+        ((h.num_images, h.condition_features), "float32", h.condition_features),
+        (
+            (h.num_images, height, width, channels),
+            "int32" if h.condition_levels else "float32",
+            channels,
+        ),
+    ]
+    expected = [(x.shape, x.dtype.name) for x in file.weights]
+    expected += [((2,), "uint32"), ((), "float32")]
+    expected += [(shape, dtype) for shape, dtype, size in given if size]
+    drawn = [((h.num_images, h.height, h.width, h.channels), "int32")]
+    rule = "a sampler's file must hold a program of what its header says"
+    for avals, wanted in ((program.in_avals, expected), (program.out_avals, drawn)):
+        found = [(tuple(x.shape), x.dtype.name) for x in avals]
+        require(found == wanted, f"{rule}, got one of other shapes; export it again")
+    # Such calls lead out of XLA, to whatever a machine's libraries have registered.
+    require(
+        "custom_call" not in program.mlir_module(),
+        f"{rule}, got one that calls other programs; do not use it",
     )
 
 

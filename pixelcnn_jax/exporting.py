@@ -52,7 +52,7 @@ def export_sampler(
     """
     require_model(model)
     place, config = require_path("path", path), model.config
-    require_count("num_images", num_images)
+    num_images = require_count("num_images", num_images)
     size = size_for(model, size)
     require_method(method)
     require_method_of(model, method)
@@ -64,21 +64,21 @@ def export_sampler(
             f"map_size needs a model with condition maps, got {map_size!r} for one"
             " without; leave it out",
         )
-    require_size(map_size, "map_size", "the images")
+    map_size = require_size(map_size, "map_size", "the images")
     example = _conditions(config, num_images, map_size)
     require_conditions(model, example, (num_images, *size))
     program, weights = _program(model, num_images, Way(method, *size), example)
     kind = type(model).__name__
     header = Header(
-        num_images=int(num_images),
-        height=int(size[0]),
-        width=int(size[1]),
+        num_images=num_images,
+        height=size[0],
+        width=size[1],
         channels=config.channels,
         levels=config.levels,
         num_classes=config.num_classes,
         environment=f"{kind}; pixelcnn_jax {__version__}, jax {jax.__version__}",
         condition_features=config.condition_features,
-        condition_map=(*map(int, map_size), config.condition_channels),
+        condition_map=(*map_size, config.condition_channels),
         condition_levels=config.condition_levels,
     )
     content = SamplerFile(header, program, weights).to_bytes()

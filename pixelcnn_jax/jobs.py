@@ -110,7 +110,7 @@ class Drawer:
     ) -> tuple[Mesh | None, int]:
         """The devices of a batch, and how many of its images each draws."""
         if batch_size is not None:
-            require_count("batch_size", batch_size)
+            batch_size = require_count("batch_size", batch_size)
         batch = num_images if batch_size is None else min(batch_size, num_images)
         mesh = self.params.mesh(batch)
         # Rounded up: all devices run one program, and what is too much is dropped.
@@ -143,7 +143,7 @@ def run(
     num_devices = 1 if mesh is None else mesh.size
     shape = (job.num_batches, num_devices * job.batch_size)
     # An image's key comes from its index in the job, whatever its batch or device.
-    index = first + jnp.arange(math.prod(shape)).reshape(shape)
+    index = first + jnp.arange(math.prod(shape), dtype=jnp.int32).reshape(shape)
 
     def in_batches(x: jax.Array) -> jax.Array:
         # The last batch is filled up with images that are dropped again.

@@ -260,7 +260,7 @@ def _of_all(
 ) -> np.ndarray:
     """What `evaluate` says, of any function of images, by all processes."""
     require_model(model)
-    require_count("batch_size", batch_size)
+    batch_size = require_count("batch_size", batch_size)
     if len(getattr(images, "shape", ())) != 4:
         require_images(model, images)  # type: ignore[arg-type]  # says what is wrong
     arguments = function, model, images, given, batch_size

@@ -1,7 +1,11 @@
 """What a machine can hold: a word before it is asked for more."""
 
+import functools
 import os
 
+import jax
+
+from pixelcnn_jax.cgroups import memory_limit
 from pixelcnn_jax.errors import require
 
 UNKNOWN = 2**40
@@ -9,11 +13,24 @@ UNKNOWN = 2**40
 
 
 def memory_bytes() -> int:
-    """The machine's main memory."""
+    """The machine's main memory, or what a container may use of it."""
     try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, OSError, ValueError):
-        return UNKNOWN
+        there = UNKNOWN
+    return min(there, _limit() or there)
+
+
+@functools.cache
+def _limit() -> int | None:
+    # Once: checks are made at each call, and this reads files.
+    return memory_limit()
+
+
+def require_memory_of(what: str, tree: object, cure: str) -> None:
+    """`require_memory` of a pytree's arrays, which may be traced: none is made yet."""
+    size = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))
+    require_memory(what, size, cure)
 
 
 def require_memory(

@@ -5,8 +5,8 @@
 * The header's length, four bytes, little-endian; the header, which is JSON.
 * The program, as `jax.export` serializes it; then the weights, one after another.
 
-It is data throughout: nothing of it is run but the program, which computes images and
-can do nothing else.
+It is data throughout: nothing of it is run but the program, which computes images from
+numbers; one that would call anything outside of XLA is refused.
 """
 
 import hashlib

@@ -181,7 +181,7 @@ class Sampler:
         with_log_prob: bool = False,
     ) -> jax.Array | tuple[jax.Array, jax.Array]:
         """Draw images; see `sample` for arguments, result and errors."""
-        require_count("num_images", num_images)
+        num_images = require_count("num_images", num_images)
         model = self._drawer.model
         size = size_for(model, size)
         conditions = Conditions(labels, condition, condition_map)

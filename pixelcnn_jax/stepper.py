@@ -17,6 +17,7 @@ from jax import lax
 from pixelcnn_jax.arguments import require_count, require_range
 from pixelcnn_jax.errors import require
 from pixelcnn_jax.layers import Conditions, Front, Row, Spec
+from pixelcnn_jax.memory import require_memory_of
 from pixelcnn_jax.models.base import ModelCaches, PixelModel
 from pixelcnn_jax.models.graph import Graph, split
 from pixelcnn_jax.models.input_checks import require_conditions, require_model, size_for
@@ -73,10 +74,12 @@ class Stepper:
         size: tuple[int, int] | None = None,
     ):
         require_model(model)
-        require_count("batch_size", batch_size)
+        batch_size = require_count("batch_size", batch_size)
         size = size_for(model, size)
-        self._conditions = Conditions(labels, condition, condition_map)
-        require_conditions(model, self._conditions, (batch_size, *size))
+        conditions = Conditions(labels, condition, condition_map)
+        require_conditions(model, conditions, (batch_size, *size))
+        # Copied: what was checked is not to change.
+        self._conditions = jax.tree.map(jnp.array, conditions)
         graph, self._params = split(model)
         self._plan = Plan(graph, batch_size, *size)
         self.height, self.width = size
@@ -89,8 +92,7 @@ class Stepper:
 
     def begin(self) -> StepperState:
         """Before the first value."""
-        given = jax.tree.map(jnp.asarray, self._conditions)
-        return begin_steps(self._plan, self._params, given)
+        return begin_steps(self._plan, self._params, self._conditions)
 
     def next(self, state: StepperState) -> tuple[jax.Array, StepperState]:
         """The law of the next value.
@@ -146,6 +148,8 @@ def begin_steps(plan: Plan, params: nnx.State, given: Conditions) -> StepperStat
     model = plan.model(params)
     pixel = jnp.zeros((plan.batch_size, model.config.channels), jnp.int32)
     caches = model.init_caches(Spec(plan.batch_size, plan.height, plan.width), given)
+    what = f"what is remembered of {plan.batch_size} images side by side"
+    require_memory_of(what, caches, "take fewer at a time")
     origin = Front(jnp.zeros(1, jnp.int32), jnp.zeros(1, jnp.int32))
     # States are carried by loops, so they have their final shapes from the start.
     shapes = jax.eval_shape(model.step, caches, origin, pixel[None])

@@ -63,13 +63,14 @@ def stream(
         UserError: see `sample`; or ``start`` is not one of the images.
     """
     require_model(model)
-    require_count("num_images", num_images)
-    require_count("batch_size", batch_size)
+    num_images = require_count("num_images", num_images)
+    batch_size = require_count("batch_size", batch_size)
     require(
         is_integer(start) and 0 <= start < num_images,
         f"start must be an integer of at least 0 and below num_images, {num_images},"
         f" got {start!r}; 0 draws all",
     )
+    start = int(start)
     height, width = size_for(model, size)
     conditions = Conditions(labels, condition, condition_map)
     require_conditions(model, conditions, (num_images, height, width))

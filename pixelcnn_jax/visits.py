@@ -44,7 +44,7 @@ def visit_steps(
         UserError: see `sample`.
     """
     require_model(model)
-    require_count("num_images", num_images)
+    num_images = require_count("num_images", num_images)
     require_method(method)
     if known is not None:
         known = as_array("known", known)

@@ -128,6 +128,16 @@ def test_a_wrong_word_gives_no_wrong_image(packed: bytes):
         pj.decompress(tiny_model(), forged)
 
 
+def test_wrong_words_give_no_wrong_labels():
+    pytest.importorskip("constriction")
+    model = tiny_model(num_classes=5)
+    packed = pj.compress(model, random_images(model, 3), np.arange(3))
+    found = Container.from_bytes(packed)
+    forged = found._replace(words=np.full(4, 2**32 - 1, np.uint32)).to_bytes()
+    with pytest.raises(pj.UserError, match="come out as they went in, and did not"):
+        pj.decompress(model, forged)
+
+
 def test_wrong_images_are_refused():
     model = tiny_model()
     with pytest.raises(pj.UserError, match="at least 1, got 0"):

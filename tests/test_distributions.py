@@ -50,6 +50,26 @@ def test_a_constant_added_to_all_logits_changes_no_draw(distribution, offset: fl
     assert (found == expected).all() and len(np.unique(found)) > 1
 
 
+@pytest.mark.slow
+def test_many_unlikely_levels_are_drawn_as_often_as_they_should():
+    """Noise of 23 bits would draw none of them."""
+    levels, share, count = 2**16, 0.002, 250
+    law = np.full(levels, np.log(share / (levels - 1)), np.float32)
+    law[7] = np.log1p(-share)
+    outputs = jnp.broadcast_to(law, (count, 1, levels))
+
+    @jax.jit
+    def strange(key: jax.Array) -> jax.Array:
+        keys = jax.random.split(key, count)
+        before = jnp.zeros((count, 1), jnp.int32)
+        drawn = Categorical(1, levels).draw(keys, outputs, before, 0, 1.0)
+        return (drawn != 7).sum()
+
+    found = sum(int(strange(jax.random.fold_in(KEY, i))) for i in range(16))
+    low, high = stats.binom.interval(0.999, 16 * count, share)
+    assert low <= found <= high and low > 0
+
+
 @functools.partial(jax.jit, static_argnums=(0, 3))
 def conditional(distribution: Distribution, outputs, before, channel: int) -> jax.Array:
     return distribution.conditional(outputs, before, channel)

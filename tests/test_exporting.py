@@ -12,6 +12,7 @@ import pytest
 
 import pixelcnn_jax as pj
 from pixelcnn_jax.commands import export, sample
+from pixelcnn_jax.exported import ExportedSampler
 from pixelcnn_jax.sampler_file import Header, SamplerFile
 from tests.conftest import refused, run_of, some_conditions, tiny_model
 from tests.family import member
@@ -61,6 +62,37 @@ def test_a_method_and_a_size_are_kept(tmp_path: Path):
     pj.export_sampler(model, path, 2, method="full", size=(3, 8))
     found = jax.jit(pj.load_sampler(path))(KEY)
     assert (found == pj.sample(model, KEY, 2, size=(3, 8))).all()
+
+
+@pytest.mark.parametrize(
+    "changed", [{"num_classes": 0}, {"height": 7}, {"condition_features": 2}]
+)
+def test_a_header_is_of_its_program(changed: dict, exported: Path):
+    file = SamplerFile.from_bytes(exported.read_bytes())
+    other = file._replace(header=file.header._replace(**changed))
+    rule = "must hold a program of what its header says, got one of other shapes"
+    with pytest.raises(pj.UserError, match=rule):
+        ExportedSampler(other)
+    with pytest.raises(pj.UserError, match=rule):
+        ExportedSampler(file._replace(weights=file.weights[1:]))
+
+
+def test_a_program_that_leads_elsewhere_is_refused():
+    def draw(weights: list, key: jax.Array, temperature: jax.Array) -> jax.Array:
+        shape = jax.ShapeDtypeStruct((2, 3, 4, 1), np.int32)
+        return jax.ffi.ffi_call("xla_ffi_python_cpu_callback", shape)(key, index=1)
+
+    arguments = (
+        [],
+        jax.ShapeDtypeStruct((2,), np.uint32),
+        jax.ShapeDtypeStruct((), "f4"),
+    )
+    allowed = jax.export.DisabledSafetyCheck.custom_call("xla_ffi_python_cpu_callback")
+    program = jax.export.export(jax.jit(draw), disabled_checks=[allowed])(*arguments)
+    header = Header(2, 3, 4, 1, 4, 0, "somebody's")
+    file = SamplerFile(header, bytes(program.serialize()), [])
+    with pytest.raises(pj.UserError, match="one that calls other programs; do not use"):
+        ExportedSampler(file)
 
 
 READER = """

@@ -30,7 +30,7 @@ in_60_digits = decimal.Context(
 
 def test_no_draw_is_as_good_as_impossible(monkeypatch):
     # As JAX makes it of one of eight million keys, whose bits are all zero.
-    monkeypatch.setattr(jax.random, "logistic", lambda key: jnp.float32(-87))
+    monkeypatch.setattr(jax.random, "logistic", lambda key, dtype: dtype(-87))
     mixture = DiscretizedLogisticMixture(1, 256, 1)
     outputs = np.float32([[0.0, 0.5, np.log(2 / 255)]])  # logit, mean, log-scale
     before = jnp.zeros((1, 1), jnp.int32)

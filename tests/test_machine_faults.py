@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 
 import pixelcnn_jax as pj
-from pixelcnn_jax import hosts
-from pixelcnn_jax.cgroups import cpu_quota
+from pixelcnn_jax import hosts, memory
+from pixelcnn_jax.cgroups import cpu_quota, memory_limit
 from pixelcnn_jax.commands import program_cache, sample_folder, train
 from pixelcnn_jax.commands.main import run_command
 from pixelcnn_jax.config import DataConfig
@@ -322,6 +322,26 @@ def test_images_sent_ahead_leave_no_thread_behind():
 
 
 # --- the process
+
+
+def test_memory_is_what_a_container_may_use(tmp_path: Path, monkeypatch):
+    assert memory_limit(tmp_path) is None
+    for name, text in (
+        ("proc/self/cgroup", "0::/a/b\n5:memory:/c\n"),
+        ("sys/fs/cgroup/a/memory.max", "max\n"),
+        ("sys/fs/cgroup/a/b/memory.max", "9000\n"),
+        ("sys/fs/cgroup/memory/c/memory.limit_in_bytes", "8000\n"),
+    ):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    assert memory_limit(tmp_path) == 8000
+    (tmp_path / "sys/fs/cgroup/a/memory.max").write_text("7000")
+    assert memory_limit(tmp_path) == 7000
+    monkeypatch.setattr(memory, "_limit", lambda: 7000)
+    assert memory.memory_bytes() == 7000
+    monkeypatch.setattr(memory, "_limit", lambda: None)
+    assert memory.memory_bytes() > 7000
 
 
 def groups(root: Path, lines: str, **files: str) -> float | None:

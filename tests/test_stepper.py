@@ -98,6 +98,14 @@ def test_a_plain_loop_compiles_once(gated: bool):
     assert numbers[0] > 0 and numbers[0] == numbers[-1]
 
 
+def test_what_was_checked_is_not_changed_later():
+    model, labels = tiny_model(num_classes=3), np.array([0, 1])
+    stepper, other = (pj.Stepper(model, 2, labels=x) for x in (labels, labels.copy()))
+    labels[:] = 77
+    law, expected = (x.next(x.begin())[0] for x in (stepper, other))
+    assert (law == expected).all()
+
+
 def test_an_old_state_can_be_gone_back_to():
     model = tiny_model()
     stepper = pj.Stepper(model, 2)

@@ -3,12 +3,13 @@
 import dataclasses
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from pixelcnn_jax.distributions.choice import gumbel_max
+from pixelcnn_jax.distributions.choice import gumbel, gumbel_max
 from pixelcnn_jax.distributions.layout import positions_last
 from pixelcnn_jax.distributions.logistic import log_bin_mass
 
@@ -147,12 +148,12 @@ class DiscretizedLogisticMixture:
         a later one reads it. At temperature 0 this is the rounded mean of the likeliest
         component. ``before`` and ``step`` are not needed: there is only one step.
         """
-        gumbel, logistic = jax.vmap(self._noise)(pixel_keys.reshape(-1))
-        gumbel = gumbel.reshape(*pixel_keys.shape, self.num_mixtures)
+        noise, logistic = jax.vmap(self._noise)(pixel_keys.reshape(-1))
+        noise = noise.reshape(*pixel_keys.shape, self.num_mixtures)
         logistic = logistic.reshape(*pixel_keys.shape, self.channels)
 
         rows = outputs.reshape(*outputs.shape[:-1], -1, self.num_mixtures)
-        chosen = gumbel_max(rows[..., 0, :], gumbel, temperature)
+        chosen = gumbel_max(rows[..., 0, :], noise, temperature)
         row = jnp.take_along_axis(rows, chosen[..., None, None], axis=-1)[..., 0]
         component = self._components(list(jnp.moveaxis(row, -1, 0)))
 
@@ -237,6 +238,6 @@ class DiscretizedLogisticMixture:
         fold = jax.vmap(jax.random.fold_in, in_axes=(None, 0))
         # A key for each number, so that a channel's noise does not depend on M.
         keys = fold(pixel_key, jnp.arange(1 + self.channels))
-        gumbel = jax.random.gumbel(keys[0], (self.num_mixtures,))
-        logistic = jax.vmap(jax.random.logistic)(keys[1:])
-        return gumbel, jnp.maximum(logistic, LEAST_NOISE)
+        logistic = jax.vmap(partial(jax.random.logistic, dtype=jnp.float32))(keys[1:])
+        noise = gumbel(keys[0], self.num_mixtures)
+        return noise, jnp.maximum(logistic, LEAST_NOISE)

@@ -61,6 +61,8 @@ class MapReader(nnx.Module):
     def __call__(self, condition_map: jax.Array) -> jax.Array:
         values = self.values[...]
         if self.levels:
+            # As an index, a type of few bits could not tell its own axis's size.
+            condition_map = condition_map.astype(jnp.int32)
             channels = range(condition_map.shape[-1])
             of_channels = [values[c][condition_map[..., c]] for c in channels]
             x = jnp.stack(of_channels).sum(0)

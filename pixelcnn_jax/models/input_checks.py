@@ -31,8 +31,8 @@ def require_model(model: object) -> None:
 def require_images(model: PixelModel, images: Images) -> None:
     """Raise unless ``images`` are a batch that the model can take.
 
-    Inside ``jit`` the levels are not known and not checked: those out of range give
-    finite nonsense.
+    Inside ``jit`` the levels are not known and not checked: images with others have a
+    log-probability of -inf.
 
     Raises:
         UserError: another type, rank, number of channels or range.
@@ -129,5 +129,4 @@ def size_for(model: PixelModel, size: tuple[int, int] | None) -> tuple[int, int]
     """
     if size is None:
         size = model.config.height, model.config.width
-    require_size(size)
-    return size
+    return require_size(size)

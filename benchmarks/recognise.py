@@ -5,11 +5,11 @@
 A support vector machine learns the classes from real training images. Its confidence
 (the probability of the likeliest class), and how often it finds each class, on samples
 stand beside the same on real test images: good samples are as sure, and as many of each
-class.
+class. What was found of other runs before stays in the table.
 """
 
 import dataclasses
-import itertools
+import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -52,6 +52,11 @@ class Judged:
 
     run: str
     what: str
+    """Test images, or samples."""
+    source: str
+    """Of the images."""
+    when: str
+    """Date and commit."""
     count: int
     confidence: float
     """Mean probability of the likeliest class."""
@@ -63,13 +68,17 @@ class Judged:
     """Of the images taken for each class."""
 
 
-def judge(classifier: Classifier, run: str, what: str, images: ImageSet) -> Judged:
+def judge(
+    classifier: Classifier, run: Run, name: str, what: str, images: ImageSet
+) -> Judged:
     chances = classifier.predict_proba(flat(images))
     found, best = chances.argmax(1), chances.max(1)
-    labels = images.labels
+    labels, here = images.labels, report.environment()
     return Judged(
-        run,
+        name,
         what,
+        run.config().data.source,
+        f"{here['date'][:10]}, {here['commit']}",
         len(images),
         float(best.mean()),
         float(np.mean(best > 0.9)),
@@ -78,9 +87,9 @@ def judge(classifier: Classifier, run: str, what: str, images: ImageSet) -> Judg
     )
 
 
-def judge_runs(settings: Settings) -> list[tuple[Judged, Judged]]:
+def judge_runs(settings: Settings) -> list[Judged]:
     """Of each run: real test images, judged once for all runs on the same; samples."""
-    learnt: dict[Any, tuple[Classifier, Judged]] = {}
+    learnt: dict[Any, Classifier] = {}
     found = []
     for name in settings.runs:
         run = Run.named(name)
@@ -93,12 +102,20 @@ def judge_runs(settings: Settings) -> list[tuple[Judged, Judged]]:
         if same_images not in learnt:
             splits = data.load(source, m)
             classifier = learn(chosen(splits.train, settings.train_images))
+            learnt[same_images] = classifier
             test = chosen(splits.test, settings.num_images)
-            learnt[same_images] = classifier, judge(classifier, name, "test", test)
-        classifier, real = learnt[same_images]
-        drawn = judge(classifier, name, "samples", samples_of(settings, model))
-        found.append((real, drawn))
+            found.append(judge(classifier, run, name, "test", test))
+        classifier, samples = learnt[same_images], samples_of(settings, model)
+        found.append(judge(classifier, run, name, "samples", samples))
     return found
+
+
+def with_former(settings: Settings, found: list[Judged]) -> list[Judged]:
+    """Those found and, in their places in the table, those found before."""
+    file = settings.output / f"{NAME}.json"
+    former = json.loads(file.read_text())["measurements"] if file.exists() else []
+    rows = {(x["run"], x["what"]): Judged(**x) for x in former}
+    return list((rows | {(x.run, x.what): x for x in found}).values())
 
 
 def learn(images: ImageSet) -> Classifier:
@@ -125,6 +142,8 @@ def flat(images: ImageSet) -> np.ndarray:
     return np.asarray(images.images).reshape(len(images), -1)
 
 
+NAME = "recognise"
+
 COLUMNS = (
     "model, images",
     "number",
@@ -132,6 +151,7 @@ COLUMNS = (
     "above 0.9",
     "taken for their class",
     "rarest - commonest class",
+    "date, commit",
 )
 
 
@@ -143,11 +163,14 @@ def cells(one: Judged) -> list[str]:
         f"{one.sure:.2f}",
         "" if one.right is None else f"{one.right:.3f}",
         f"{min(one.shares):.3f} - {max(one.shares):.3f}",
+        one.when,
     ]
 
 
-def draw(pairs: list[tuple[Judged, Judged]]) -> Figure:
+def draw(found: list[Judged]) -> Figure:
     """The share of each class, real and drawn."""
+    real = {one.source: one for one in found if one.what == "test"}
+    pairs = [(real[one.source], one) for one in found if one.what != "test"]
     figure = Figure(figsize=(8, 2.5 * len(pairs)), layout="constrained")
     all_axes = figure.subplots(len(pairs), squeeze=False)[:, 0]
     for axes, pair in zip(all_axes, pairs, strict=True):
@@ -164,11 +187,7 @@ def draw(pairs: list[tuple[Judged, Judged]]) -> Figure:
 
 def main(settings: Settings) -> None:
     worker.configure()
-    pairs = judge_runs(settings)
-    found: list[Judged] = []
-    for one in itertools.chain(*pairs):
-        if one not in found:  # runs on the same images share what was said of those
-            found.append(one)
+    found = with_former(settings, judge_runs(settings))
     results: dict[str, Any] = {
         **report.environment(),
         "title": "Samples that a classifier recognises",
@@ -178,7 +197,7 @@ def main(settings: Settings) -> None:
         "rows": [cells(one) for one in found],
         "measurements": [dataclasses.asdict(one) for one in found],
     }
-    report.write(settings.output, "recognise", results, draw(pairs))
+    report.write(settings.output, NAME, results, draw(found))
 
 
 if __name__ == "__main__":

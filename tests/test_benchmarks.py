@@ -149,10 +149,15 @@ def test_the_same_images_are_told_by_chance(tmp_path: Path):
 @pytest.mark.slow
 def test_samples_are_recognised(tmp_path: Path):
     few = ["--num-images", "60", "--train-images", "400", "--output", str(tmp_path)]
+    former = json.loads((ROOT / "docs/benchmarks/recognise.json").read_text())
+    (tmp_path / "recognise.json").write_text(json.dumps(former))
     run("benchmarks", "recognise.py", "digits", *few)
-    test, samples = json.loads((tmp_path / "recognise.json").read_text())[
-        "measurements"
+    found = json.loads((tmp_path / "recognise.json").read_text())["measurements"]
+    names = [
+        [(x["run"], x["what"]) for x in y] for y in (former["measurements"], found)
     ]
+    assert names[0] == names[1] and found[2:] == former["measurements"][2:]
+    test, samples = found[:2]
     assert test["right"] > 0.9 and samples["right"] is None
     assert samples["confidence"] > test["confidence"] - 0.15
     assert abs(sum(samples["shares"]) - 1) < 1e-6

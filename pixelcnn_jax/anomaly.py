@@ -58,7 +58,7 @@ def anomaly_scores(
         background: trained on the same images with a mutation; of as many levels.
         batch_size: images per call.
         condition, condition_map: of each image, for models that have them; see
-            `sample`. Both models are given them.
+            `sample`. Both models are given them, and must take the same.
 
     Raises:
         UserError: there is no image, the models take different images, or as for

@@ -8,6 +8,11 @@ def is_of_numbers(value: object) -> bool:
     return isinstance(value, np.ndarray) and value.dtype.kind in "biuf"
 
 
+def kind_of(value: object) -> str:
+    """What an array holds, in a word; members of an archive may be no arrays."""
+    return str(value.dtype) if isinstance(value, np.ndarray) else "something else"
+
+
 def are_finite(values: np.ndarray) -> bool:
     """Whether all are finite numbers as float32."""
     with np.errstate(over="ignore"):

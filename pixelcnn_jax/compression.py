@@ -10,6 +10,7 @@ error and never a wrong image.
 import importlib.metadata
 import math
 import platform
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -33,7 +34,6 @@ from pixelcnn_jax.models.input_checks import (
     require_conditions,
     require_images,
     require_model,
-    size_for,
 )
 
 Array = jax.Array | np.ndarray
@@ -54,7 +54,8 @@ def compress(
 
     Args:
         model: a model of this package, such as `PixelCNN`.
-        images: integers ``[N, H, W, C]`` in ``[0, levels)``, N >= 1, of any size.
+        images: integers ``[N, H, W, C]`` in ``[0, levels)``, N >= 1, of any size with
+            sides below 2**15.
         labels: int ``[N]``, the classes; for a model with classes. They are kept in the
             file.
         condition, condition_map: of each image, for a model that has them; see
@@ -69,6 +70,7 @@ def compress(
     require_images(model, images)
     images = np.asarray(images)
     require(images.size > 0, "images to compress must be at least 1, got 0")
+    _require_size(images.shape)
     given = Conditions(labels, condition, condition_map)
     require_conditions(model, given, images.shape)
     classes = None if labels is None else np.asarray(labels, np.int32)
@@ -143,7 +145,7 @@ def decompress_with_labels(
     # Before anything is allocated for what the file says that it holds.
     size = 4 * math.prod(found.shape)
     require_memory("the images", size, "compress them in several files")
-    size_for(model, (found.shape[1], found.shape[2]))
+    _require_size(found.shape)
     count, classes = found.shape[0], model.config.num_classes
     rule = "the images must come out as they went in, and did not"
     cure = "decompress where they were compressed, with the same conditions"
@@ -168,6 +170,15 @@ def decompress_with_labels(
     images = values_NT.reshape(found.shape)
     require(checksum(images) == found.images, f"{rule}: wrong check sum; {cure}")
     return images, labels
+
+
+def _require_size(shape: Sequence[int]) -> None:
+    """Raise unless the model's caches can be made for images of this shape."""
+    require(
+        max(shape[1:3]) < 2**15,
+        f"images must have sides of at most {2**15 - 1} to be compressed, got"
+        f" {list(shape[1:3])}; cut them into parts",
+    )
 
 
 def environment() -> str:

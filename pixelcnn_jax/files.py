@@ -71,7 +71,8 @@ def try_to_write(path: Path) -> None:
             pass
     except FileExistsError:
         # Another process may be writing it, which is not to be disturbed.
-        if scratch.is_file():
+        replaced = os.access(scratch, os.W_OK) and os.access(path.parent, os.W_OK)
+        if scratch.is_file() and replaced:
             return
         raise
     scratch.unlink()

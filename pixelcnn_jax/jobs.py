@@ -28,9 +28,16 @@ from pixelcnn_jax.drawing import (
     choose_method,
     draw_batch,
     image_keys,
+    order_of,
     require_method,
 )
-from pixelcnn_jax.memory import require_memory
+from pixelcnn_jax.layers import Spec
+from pixelcnn_jax.memory import (
+    bytes_of,
+    default_device,
+    device_bytes,
+    require_memory,
+)
 from pixelcnn_jax.models.base import PixelModel
 from pixelcnn_jax.models.graph import Graph, split
 from pixelcnn_jax.models.input_checks import require_model
@@ -117,6 +124,29 @@ class Drawer:
         return mesh, -(-batch // (1 if mesh is None else mesh.size))
 
 
+def _require_room(
+    model: PixelModel, way: Way, given: Given, job: "Job", mesh: Mesh | None
+) -> None:
+    """Raise unless the caches of a batch fit; nothing is made of them yet.
+
+    Args:
+        given: of a device's share of the batch.
+    """
+    front = order_of(model, way).front_size
+    spec = Spec(job.batch_size, way.height, way.width, front)
+    caches = jax.eval_shape(lambda: model.init_caches(spec, given.conditions))
+    device = default_device() if mesh is None else mesh.devices.flat[0]
+    # A CPU's devices share one memory.
+    devices = mesh.size if mesh is not None and device.platform == "cpu" else 1
+    twice = 1 if given.guidance is None else 2
+    require_memory(
+        f"what is remembered of {devices * job.batch_size} images drawn at a time",
+        twice * devices * bytes_of(caches),
+        "lower batch_size",
+        there=device_bytes(device),
+    )
+
+
 class Job(NamedTuple):
     """What a program is compiled for."""
 
@@ -126,6 +156,8 @@ class Job(NamedTuple):
     """A device's share of a batch."""
     way: Way
     """As asked for: what "auto" stands for is found while the program is traced."""
+    runs_here: bool = True
+    """Whether this machine is to run it, whose memory is then to suffice."""
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
@@ -164,6 +196,8 @@ def run(
         model = graph.model(params).folded()
         method = choose_method(model, job.way.method, job.batch_size)
         way = job.way._replace(method=method)
+        if job.runs_here and method != "full":
+            _require_room(model, way, jax.tree.map(lambda x: x[0], given), job, mesh)
 
         def one_batch(batch: tuple[jax.Array, Given]) -> Drawn:
             index_B, given_B = batch

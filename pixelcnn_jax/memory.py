@@ -2,6 +2,7 @@
 
 import functools
 import os
+from typing import Any
 
 import jax
 
@@ -27,10 +28,23 @@ def _limit() -> int | None:
     return memory_limit()
 
 
-def require_memory_of(what: str, tree: object, cure: str) -> None:
-    """`require_memory` of a pytree's arrays, which may be traced: none is made yet."""
-    size = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))
-    require_memory(what, size, cure)
+def bytes_of(tree: object) -> int:
+    """What a pytree of arrays, or of their shapes and types, takes."""
+    return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))
+
+
+# Any: JAX has no name for a device's type that checkers accept.
+def device_bytes(device: Any) -> int | None:
+    """The memory of an accelerator; None for a CPU, whose devices share the machine's,
+    or if it does not tell."""
+    if device.platform == "cpu":
+        return None
+    return (device.memory_stats() or {}).get("bytes_limit")
+
+
+def default_device() -> Any:
+    """Where JAX computes what nobody has placed."""
+    return jax.config.jax_default_device or jax.devices()[0]  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def require_memory(

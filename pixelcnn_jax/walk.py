@@ -15,7 +15,6 @@ from jax import lax
 
 from pixelcnn_jax.errors import UserError
 from pixelcnn_jax.layers import NO_CONDITIONS, Conditions, Front, Row, Spec, Works
-from pixelcnn_jax.memory import require_memory_of
 from pixelcnn_jax.order import Order
 from pixelcnn_jax.walkers import Walker, WalkerState, fill_row
 
@@ -89,14 +88,11 @@ def walk(
     """
     spec = Spec(batch_size, order.height, order.width, order.front_size)
     positions = order.height * order.width
-    caches = walker.init_caches(spec, conditions)
-    what = f"what is remembered of {batch_size} images that are drawn at a time"
-    require_memory_of(what, caches, "lower batch_size")
     state = Walked(
         # Positions first: what a step reads and writes is one contiguous piece.
         jnp.zeros((positions, batch_size, walker.config.channels), jnp.int32),
         jnp.zeros((positions, batch_size), jnp.float32),
-        caches,
+        walker.init_caches(spec, conditions),
     )
     if above is not None:
         state = _fill(walker, order, record, state, above)

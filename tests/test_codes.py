@@ -59,9 +59,9 @@ def test_what_drawing_remembers_must_fit(monkeypatch):
     model = pj.build_model(pj.PixelSNAILConfig.tiny(height=31, width=31))
     # Keys and values of all pixels, at the least, and much more than the images.
     monkeypatch.setattr(memory, "memory_bytes", lambda: 10 * 8 * 31**2)
-    shown = "what is remembered of 10 images that are drawn at a time must fit in mem"
+    shown = "what is remembered of 10 images drawn at a time must fit in memory"
     with pytest.raises(pj.UserError, match=f"{shown}.*; lower batch_size"):
-        pj.sample(model, jax.random.key(0), 20, batch_size=10 * jax.device_count())
+        pj.sample(model, jax.random.key(0), 20, batch_size=10)
     with pytest.raises(pj.UserError, match="remembered of 19 images side by side"):
         pj.Stepper(model, 19).begin()
 

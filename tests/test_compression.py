@@ -128,6 +128,11 @@ def test_a_wrong_word_gives_no_wrong_image(packed: bytes):
         pj.decompress(tiny_model(), forged)
 
 
+def test_what_could_not_be_opened_is_not_written():
+    with pytest.raises(pj.UserError, match="sides of at most 32767 to be compressed"):
+        pj.compress(tiny_model(), np.zeros((1, 1, 2**15, 1), int))
+
+
 def test_wrong_words_give_no_wrong_labels():
     pytest.importorskip("constriction")
     model = tiny_model(num_classes=5)

@@ -43,7 +43,7 @@ ALLOWED = {
     "arguments": {"arrays", "errors"},
     "order": {"layers"},
     "walkers": {"models", "layers", "distributions", "config"},
-    "walk": {"walkers", "order", "layers", "memory", "errors"},
+    "walk": {"walkers", "order", "layers", "errors"},
     "likelihood": {
         "memory",
         "hosts",
@@ -76,7 +76,7 @@ ALLOWED = {
         "keys",
         "errors",
     },
-    "jobs": {"drawing", "models", "arguments", "devices", "keys", "memory"},
+    "jobs": {"drawing", "models", "layers", "arguments", "devices", "keys", "memory"},
     "sampling": {"jobs", "drawing", "layers", "models", "arguments"},
     "streaming": {
         "hosts",

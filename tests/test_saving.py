@@ -155,6 +155,17 @@ def test_the_card_names_the_command_that_trains():
     )
 
 
+def test_the_cards_command_has_no_setting_without_effect():
+    preset = pj.preset("fashion-mnist-pp")
+    model = dataclasses.replace(
+        preset.model, distribution="categorical", num_mixtures=10
+    )
+    other = dataclasses.replace(preset, model=model)
+    assert training_command(other) == (
+        "python train.py fashion-mnist-pp --model.distribution categorical"
+    )
+
+
 def test_the_card_names_what_images_of_ones_own_would_decide(tmp_path: Path):
     np.save(tmp_path / "my photos.npy", np.zeros((30, 4, 5), np.uint8))
     digits = pj.preset("digits")

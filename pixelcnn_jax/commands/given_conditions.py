@@ -34,12 +34,11 @@ def read_given(
         return {"condition": None, "condition_map": None}
     arrays = read_arrays("conditions", path, names)
     for name in names:
-        found = arrays.get(name)
-        shown = "none" if found is None else f"one of shape {list(found.shape)}"
+        shape = arrays[name].shape
         require(
-            found is not None and found.ndim >= 1 and len(found) > 0,
+            len(shape) > 0 and shape[0] > 0,
             f"conditions must hold an array {name} of at least one row, got {path} with"
-            f" {shown}",
+            f" one of shape {list(shape)}",
         )
     return {
         "condition": arrays.get("condition"),

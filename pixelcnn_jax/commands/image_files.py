@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from pixelcnn_jax import pictures
-from pixelcnn_jax.arrays import is_of_numbers
+from pixelcnn_jax.arrays import is_of_numbers, kind_of
 from pixelcnn_jax.data import decoding
 from pixelcnn_jax.errors import UserError, require
 from pixelcnn_jax.files import LARGEST, read_bytes, try_to_write, write_bytes
@@ -102,7 +102,7 @@ def read_images(field: str, path: str) -> tuple[np.ndarray, np.ndarray | None]:
     Raises:
         UserError: it can't be read, or holds something else.
     """
-    arrays = read_arrays(field, path, ("images", "labels"), ("images",))
+    arrays = read_arrays(field, path, ("images",), ("labels",))
     images, labels = arrays["images"], arrays.get("labels")
     require(
         labels is None or labels.shape == images.shape[:1],
@@ -131,8 +131,10 @@ def read_mask(field: str, path: str) -> np.ndarray:
         if pixels.shape[-1] == 3:
             pixels = np.asarray(Image.fromarray(pixels).convert("L"))[..., None]
         return pixels[..., 0] > np.iinfo(pixels.dtype).max // 2
-    names = "known", "images"
-    arrays = read_arrays(field, path, names, names)
+    arrays = read_arrays(field, path, (), ("known", "images"))
+    require(
+        bool(arrays), f"{field} must hold an array named known, got {path} without it"
+    )
     return next(iter(arrays.values())) != 0
 
 
@@ -151,15 +153,15 @@ def _require_small(content: io.BytesIO) -> None:
 
 
 def read_arrays(
-    field: str, path: str, names: Sequence[str], one_of: Sequence[str] = ()
+    field: str, path: str, needed: Sequence[str], others: Sequence[str] = ()
 ) -> dict[str, np.ndarray]:
     """The arrays of numbers in a file by name; that of a .npy file is ``images``.
 
     Args:
         field: what asks for the file, for messages.
         path: of a .npy or a .npz file.
-        names: of what is read, if it is there, in this order.
-        one_of: of these, one must be there.
+        needed: names of arrays that must be there.
+        others: names of arrays that are read if they are there.
 
     Raises:
         UserError: the file can't be read, lacks them, or has something else than
@@ -173,7 +175,7 @@ def read_arrays(
             stored, found = ["images"], {"images": loaded}
         else:
             with loaded:
-                stored = loaded.files
+                stored, names = loaded.files, (*needed, *others)
                 found = {name: loaded[name] for name in names if name in stored}
     # NumPy raises whatever a damaged archive makes it stumble over.
     except Exception as error:
@@ -182,16 +184,15 @@ def read_arrays(
             f"{field} must be a .npy or .npz file of numbers, got {path} ({detail})"
         ) from error
     for name, array in found.items():
-        # A member of an archive that is no array comes as its bytes.
-        kind = array.dtype if isinstance(array, np.ndarray) else "something else"
         require(
             is_of_numbers(array),
             f"{field} must be a .npy or .npz file of numbers, got {path} with {name} of"
-            f" {kind}",
+            f" {kind_of(array)}",
         )
-    require(
-        not one_of or any(name in found for name in one_of),
-        f"{field} must hold an array named {', '.join(one_of[:1])}, got {path} with"
-        f" {', '.join(stored) or 'none'}",
-    )
+    for name in needed:
+        require(
+            name in found,
+            f"{field} must hold an array named {name}, got {path} with"
+            f" {', '.join(stored) or 'none'}",
+        )
     return found

@@ -94,7 +94,9 @@ def _command(config: Config) -> str:
 
 def training_command(config: Config) -> str:
     """The shortest command line that trains with these settings."""
-    wanted = settings.flatten(config)
+    idle = {f"model.{name}" for name in config.model.idle}
+    found = settings.flatten(config)
+    wanted = {name: value for name, value in found.items() if name not in idle}
     return min(
         (
             f"python train.py {name}{_flags(_usual(preset, config), wanted)}"

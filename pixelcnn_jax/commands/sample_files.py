@@ -102,9 +102,8 @@ class Shards:
         path = self.path(first)
         if not path.exists():
             return np.zeros((0, *self._shape), self._type)
-        names = ("images",)
         try:
-            images = read_arrays("output", str(path), names, names)["images"]
+            images = read_arrays("output", str(path), ("images",))["images"]
         except UserError as error:
             raise UserError(f"{error}; move it elsewhere, to draw it anew") from error
         require(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pixelcnn_jax.arrays import is_of_numbers
+from pixelcnn_jax.arrays import is_of_numbers, kind_of
 from pixelcnn_jax.errors import UserError, require
 
 ARRAYS_OF_A_SET = ("images", "labels", "condition", "condition_map", "split")
@@ -65,12 +65,11 @@ def _read_archive(path: Path) -> dict[str, np.ndarray]:
     with np.load(path, allow_pickle=False) as archive:
         found = {name: archive[name] for name in ARRAYS_OF_A_SET if name in archive}
     for name, array in found.items():
-        # A member that is no array comes as its bytes.
-        kind = array.dtype if isinstance(array, np.ndarray) else "something else"
-        names = name == "split" and getattr(kind, "kind", None) in ("U", "S")
+        is_text = isinstance(array, np.ndarray) and array.dtype.kind in "US"
         require(
-            names or is_of_numbers(array),
-            f"{name} of {path} must be an array of numbers, got {kind}; save it again",
+            is_of_numbers(array) or (is_text and name == "split"),
+            f"{name} of {path} must be an array of numbers, got {kind_of(array)}; save"
+            " it again",
         )
     return found
 

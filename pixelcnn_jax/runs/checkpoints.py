@@ -29,7 +29,8 @@ log = logging.getLogger(__name__)
 Which = Literal["best", "latest"]
 
 POSITION = "position.json"
-"""The file of a checkpoint that says which images come next."""
+"""The file of a checkpoint that says where its source of batches stood, or how many
+images it learns from."""
 
 KEPT = 2
 """How many of the latest checkpoints are kept; the best one is kept besides."""
@@ -106,7 +107,7 @@ class Checkpoints:
             items: pytrees of arrays by name; "params" among them.
             bits_per_dim: on the validation images, if it was measured at this step.
             settings: the digest of those that the checkpoint was made with.
-            position: see there.
+            position: what `POSITION` is to hold; None: nothing is known.
 
         Of several processes all write, in one folder that they share.
 

@@ -2,7 +2,7 @@
 
 from jax.sharding import Mesh
 
-from pixelcnn_jax.memory import require_memory
+from pixelcnn_jax.memory import device_bytes, require_memory
 from pixelcnn_jax.models.base import PixelModel
 from pixelcnn_jax.training.shares import Shares
 
@@ -25,19 +25,12 @@ def require_memory_for(model: PixelModel, shares: Shares) -> None:
         f"the network's pass over {images} images and its gradient",
         2 * _bytes(model, images),
         "lower training.microbatch_size, or training.batch_size",
-        there=None if devices > 1 else _accelerator_bytes(shares.mesh),
+        there=device_bytes(shares.mesh.devices.flat[0]),
     )
 
 
 def _is_cpu(mesh: Mesh) -> bool:
     return mesh.devices.flat[0].platform == "cpu"
-
-
-def _accelerator_bytes(mesh: Mesh) -> int | None:
-    """What an accelerator has; None for a CPU, or if it does not tell."""
-    if _is_cpu(mesh):
-        return None
-    return (mesh.devices.flat[0].memory_stats() or {}).get("bytes_limit")
 
 
 def judged_at_once(model: PixelModel) -> int:

@@ -155,10 +155,20 @@ class SentAhead:
         """The epoch and the first batch of those that were sent last."""
 
     def batches(self, epoch: int, start: int, count: int) -> Batches:
+        begin, sent = self._sent_with(epoch, start)
+        found = sent.some(start - begin, count)
+        # The epoch is over, and its figures need the memory; but for one of few
+        # batches, which may be asked for again.
+        if begin > 0 and begin + found.stop == self._order.batches:
+            self._sent = None
+        return found
+
+    def _sent_with(self, epoch: int, start: int) -> tuple[int, Batches]:
+        """The batches on the devices, this one among them, and the first of them."""
         if self._sent is not None:
             former, begin, found = self._sent
             if former == epoch and begin <= start < begin + found.number:
-                return found.some(start - begin, count)
+                return begin, found
         self._sent = None  # those before need not stay on the devices meanwhile
         ahead = self._ahead.pop((epoch, start), None)
         found = self._send(epoch, start) if ahead is None else ahead.result()
@@ -168,7 +178,7 @@ class SentAhead:
         if following[1] < self._order.batches:
             self._ahead[following] = self._pool.submit(self._send, *following)
         self._sent = epoch, start, found
-        return found.some(0, count)
+        return start, found
 
     def close(self) -> None:
         # Not waited for: what is on its way is of no use any more.

@@ -21,7 +21,8 @@ CHECKPOINT_SECONDS = 300.0
 
 
 Position = Callable[[], str | None]
-"""`Trainer.position`."""
+"""`Trainer.position`: where a source of batches stands, or how many images there
+are."""
 
 
 class Keeper(Protocol):

@@ -91,15 +91,13 @@ def learn(
         "training.batch_size must be at most the number of training images,"
         f" {len(images)}, got {config.training.batch_size}; pass fewer",
     )
-    epoch = len(images)
-    if isinstance(source, BatchReader):
-        epoch *= config.training.batches_per_epoch or 1
-    config = keeper.settled(
-        config, lambda config: with_microbatch(config, model, images, epoch)
-    )
-    stream = None
+    stream, images_per_epoch = None, len(images)
     if isinstance(source, BatchReader):
         stream = _stream(config, model, source)
+        images_per_epoch = stream.batches * config.training.batch_size
+    config = keeper.settled(
+        config, lambda config: with_microbatch(config, model, images, images_per_epoch)
+    )
     trainer = Trainer(model, config.training, images, seed=config.seed, stream=stream)
     updates = config.training.epochs * trainer.batches
     require(
@@ -109,6 +107,9 @@ def learn(
     )
     # The first state tells a checkpoint's structure and shapes.
     state = keeper.restore(trainer.init(), model)
+    if isinstance(source, ImageSet) and int(state.step) > 0:
+        # Before epochs are counted by it.
+        _require_same_number(source, keeper.position(state))
     console = Console(config.training.epochs, trainer.num_images)
     done = int(state.step) // trainer.batches
     if done >= config.training.epochs:
@@ -119,7 +120,8 @@ def learn(
         return Fit(trainer.model(state), keeper.rows())
     if int(state.step) > 0:
         console.say(f"going on with {config.workdir} from step {int(state.step)}")
-        _go_on(source, keeper.position(state))
+        if isinstance(source, BatchReader):
+            _go_on(source, keeper.position(state))
     else:
         # Only if a run begins: weights that have learnt are not to be scaled anew.
         state = trainer.init(first_model(model, config, images))
@@ -181,26 +183,27 @@ def _stream(config: Config, model: PixelModel, reader: BatchReader) -> Stream:
     return Stream(reader, number, suit)
 
 
-def _go_on(source: ImageSet | BatchReader, position: str | None) -> None:
-    """Take a source of batches to where the run stood; raise if images are others.
-
-    Args:
-        position: `Trainer.position`, kept with the state.
-    """
-    if isinstance(source, BatchReader):
-        if position is None:
-            raise UserError(
-                "a run goes on only if its source of batches tells its position"
-                " (get_state), and none was kept; begin in another workdir"
-            )
-        source.go_to(position)
-    elif position is not None:  # runs before 0.2.0 kept none
-        former = json.loads(position)["images"]
-        require(
-            former == len(source),
-            "a run goes on only with as many training images as it began with,"
-            f" {former}, got {len(source)}; pass those images or another workdir",
+def _go_on(reader: BatchReader, position: str | None) -> None:
+    """Take a source of batches to where the run stood."""
+    if position is None:
+        raise UserError(
+            "a run goes on only if its source of batches tells its position"
+            " (get_state), and none was kept; begin in another workdir"
         )
+    reader.go_to(position)
+
+
+def _require_same_number(images: ImageSet, position: str | None) -> None:
+    """Raise if a run began with another number of images, as `Trainer.position` says.
+
+    Runs before 0.2.0 kept none.
+    """
+    former = len(images) if position is None else json.loads(position)["images"]
+    require(
+        former == len(images),
+        "a run goes on only with as many training images as it began with,"
+        f" {former}, got {len(images)}; pass those images or another workdir",
+    )
 
 
 def _epoch(

@@ -42,7 +42,10 @@ CHOICES = "microbatches.json"
 
 
 def with_microbatch(
-    config: Config, model: PixelModel, images: ImageSet, epoch: int | None = None
+    config: Config,
+    model: PixelModel,
+    images: ImageSet,
+    images_per_epoch: int | None = None,
 ) -> Config:
     """The config with the number of images that trains fastest.
 
@@ -53,25 +56,28 @@ def with_microbatch(
         config: of a training that begins.
         model: with its first weights.
         images: of training, as the model takes them; or the first batch of them.
-        epoch: how many images an epoch has; None: these.
+        images_per_epoch: how many; None: these.
     """
-    epoch = len(images) if epoch is None else epoch
+    if images_per_epoch is None:
+        images_per_epoch = len(images)
     if (
         config.training.microbatch_size is not None
         or jax.default_backend() != "cpu"
         or jax.process_count() > 1
-        or _operations(config, model, epoch) < WORTH
+        or _operations(config, model, images_per_epoch) < WORTH
     ):
         return config
     name = _name(config, images)
     found = _remembered().get(name)
     if found is None:
-        found = fastest(config, model, images, epoch)
+        found = fastest(config, model, images, images_per_epoch)
         _remember(name, found)
     return _with(config, found)
 
 
-def fastest(config: Config, model: PixelModel, images: ImageSet, epoch: int) -> int:
+def fastest(
+    config: Config, model: PixelModel, images: ImageSet, images_per_epoch: int
+) -> int:
     """The microbatch whose updates take least time, among those there was time for.
 
     Begins with the one by default and goes on by factors of two, up and down, for as
@@ -79,7 +85,9 @@ def fastest(config: Config, model: PixelModel, images: ImageSet, epoch: int) -> 
     """
     shape = images.images.shape[1:]
     first = share_out(config.training, shape, jax.devices())
-    updates = config.training.epochs * -(-epoch // config.training.batch_size)
+    updates = config.training.epochs * -(
+        -images_per_epoch // config.training.batch_size
+    )
     began = time.monotonic()
     best, least = first.microbatch, _seconds(config, model, images, first.microbatch)
     budget = max(BUDGET_SECONDS, BUDGET_SHARE * updates * least)

@@ -68,6 +68,8 @@ class Streamed:
         found = self._sent.batches.some(self._taken, count)
         self._taken = found.stop
         self.position = self._sent.positions[found.stop - 1]
+        if self._ahead is None and self._taken == self._sent.batches.number:
+            self._sent = None  # the epoch is over, and its figures need the memory
         return found
 
     def close(self) -> None:

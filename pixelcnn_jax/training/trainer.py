@@ -102,7 +102,7 @@ class Trainer:
         """Updates on the batches of an epoch (from 0) from ``start`` on.
 
         Returns:
-            The new state, and how many updates were made: at least one, about
+            The new state, and how many updates were made: at least one, at most
             ``count``. The buffers of the old state are given away.
         """
         batches = self._feed.batches(epoch, start, count)

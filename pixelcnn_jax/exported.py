@@ -20,7 +20,7 @@ from pixelcnn_jax.arguments import (
 )
 from pixelcnn_jax.errors import UserError, require
 from pixelcnn_jax.files import LARGEST, read_bytes
-from pixelcnn_jax.sampler_file import Header, SamplerFile
+from pixelcnn_jax.sampler_file import Header, SamplerFile, leads_elsewhere
 
 
 class ExportedSampler:
@@ -133,9 +133,8 @@ def _require_to_fit(program: jax.export.Exported, file: SamplerFile) -> None:
     for avals, wanted in ((program.in_avals, expected), (program.out_avals, drawn)):
         found = [(tuple(x.shape), x.dtype.name) for x in avals]
         require(found == wanted, f"{rule}, got one of other shapes; export it again")
-    # Such calls lead out of XLA, to whatever a machine's libraries have registered.
     require(
-        "custom_call" not in program.mlir_module(),
+        not leads_elsewhere(program),
         f"{rule}, got one that calls other programs; do not use it",
     )
 

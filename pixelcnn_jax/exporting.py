@@ -17,7 +17,7 @@ from pixelcnn_jax.layers import Conditions
 from pixelcnn_jax.models.base import PixelModel
 from pixelcnn_jax.models.graph import split
 from pixelcnn_jax.models.input_checks import require_conditions, require_model, size_for
-from pixelcnn_jax.sampler_file import Header, SamplerFile
+from pixelcnn_jax.sampler_file import Header, SamplerFile, leads_elsewhere
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 """What an exported program runs on."""
@@ -136,6 +136,11 @@ def _program(
     arguments += some_given
     try:
         exported = jax.export.export(draw, platforms=PLATFORMS)(*arguments)
+        require(
+            not leads_elsewhere(exported),
+            "a sampler's program must stay within XLA, got one that a setting of JAX"
+            " makes call a library; unset jax_threefry_gpu_kernel_lowering",
+        )
         return bytes(exported.serialize()), [np.asarray(x) for x in weights]
     except ImportError as error:  # only now does JAX look for it
         raise UserError(

@@ -13,7 +13,7 @@ import hashlib
 import json
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -28,6 +28,12 @@ TYPES = (
     *("bfloat16", "float16", "float32", "float64"),
 )
 """Of weights. NumPy would take any text for a type, and evaluates some of them."""
+
+
+# Any: what jax.export makes, which this module does not import.
+def leads_elsewhere(program: Any) -> bool:
+    """Whether a program calls what a machine's libraries have registered."""
+    return "custom_call" in program.mlir_module()
 
 
 class Header(NamedTuple):

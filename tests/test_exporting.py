@@ -95,6 +95,16 @@ def test_a_program_that_leads_elsewhere_is_refused():
         ExportedSampler(file)
 
 
+def test_what_would_be_refused_is_not_written(tmp_path: Path):
+    jax.config.update("jax_threefry_gpu_kernel_lowering", True)
+    try:
+        with pytest.raises(pj.UserError, match="unset jax_threefry_gpu_kernel_lower"):
+            pj.export_sampler(tiny_model(height=3, width=2), tmp_path / "x.pxs", 1)
+    finally:
+        jax.config.update("jax_threefry_gpu_kernel_lowering", False)
+    assert not list(tmp_path.iterdir())
+
+
 READER = """
 import sys
 import pixelcnn_jax as pj
@@ -214,6 +224,9 @@ def test_calls_that_make_no_sense_are_refused(exported: Path):
 
 def test_a_missing_flatbuffers_is_named(tmp_path: Path, monkeypatch):
     class Exported:
+        def mlir_module(self) -> str:
+            return ""
+
         def serialize(self) -> bytes:
             raise ImportError("flatbuffers")
 

@@ -285,9 +285,8 @@ def test_processes_with_other_images_are_refused(monkeypatch):
             raise pj.UserError(message)
 
     monkeypatch.setattr(hosts, "require_everywhere", require_everywhere)
-    monkeypatch.setattr(
-        zlib, "crc32", lambda x: 2**31 + crc32(x) // 2
-    )  # the large ones
+    # The half of all sums that takes 32 bits.
+    monkeypatch.setattr(zlib, "crc32", lambda content: 2**31 + crc32(content) // 2)
     images = np.arange(24, dtype=np.uint8).reshape(4, 2, 3, 1)
     labels = np.array([0, 1, 2, 0])
     loop._require_same_everywhere(pj.ImageSet(images, labels), "training")

@@ -191,7 +191,7 @@ def test_sample_draws_and_completes_from_conditions(tmp_path: Path, capsys):
     assert "here on condition, got none" in refused("sample", usual, capsys)
     np.savez(tmp_path / "given.npz", vectors=vectors)
     line = refused("sample", [*usual, *given], capsys)
-    assert "--conditions must hold an array condition" in line
+    assert "--conditions must hold an array named condition" in line
 
 
 def test_an_output_that_is_full_costs_no_scores(plain: Path, tmp_path, monkeypatch):

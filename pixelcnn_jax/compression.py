@@ -7,10 +7,11 @@ of device that wrote it, and with the same model. It names them, so that all els
 error and never a wrong image.
 """
 
+import contextlib
 import importlib.metadata
 import math
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -37,6 +38,9 @@ from pixelcnn_jax.models.input_checks import (
 )
 
 Array = jax.Array | np.ndarray
+
+RULE = "the images must come out as they went in, and did not"
+CURE = "decompress where they were compressed, with the same conditions"
 
 
 def compress(
@@ -147,14 +151,10 @@ def decompress_with_labels(
     require_memory("the images", size, "compress them in several files")
     _require_size(found.shape)
     count, classes = found.shape[0], model.config.num_classes
-    rule = "the images must come out as they went in, and did not"
-    cure = "decompress where they were compressed, with the same conditions"
     labels = np.zeros(count, np.int32) if classes else None
     if classes > 1:
-        try:
+        with _on_its_way():
             labels = decoder.decode(coder.stream.model.Uniform(classes), count)
-        except AssertionError as error:
-            raise UserError(f"{rule} ({error}); {cure}") from error
     given = Conditions(labels, condition, condition_map)
     require_conditions(model, given, found.shape)
     values_NT = np.zeros((count, math.prod(found.shape[1:])), np.int32)
@@ -163,13 +163,20 @@ def decompress_with_labels(
         values_NT[part, step] = decoder.decode(law, probs_BV)
         return values_NT[part, step]
 
-    try:
+    with _on_its_way():
         go_through(model, found.shape, given, decode)
-    except AssertionError as error:  # how the coder says that it has lost its way
-        raise UserError(f"{rule} ({error}); {cure}") from error
     images = values_NT.reshape(found.shape)
-    require(checksum(images) == found.images, f"{rule}: wrong check sum; {cure}")
+    require(checksum(images) == found.images, f"{RULE}: wrong check sum; {CURE}")
     return images, labels
+
+
+@contextlib.contextmanager
+def _on_its_way() -> Iterator[None]:
+    """Raise UserError where the coder says that it has lost its way."""
+    try:
+        yield
+    except AssertionError as error:
+        raise UserError(f"{RULE} ({error}); {CURE}") from error
 
 
 def _require_size(shape: Sequence[int]) -> None:

@@ -32,12 +32,7 @@ from pixelcnn_jax.drawing import (
     require_method,
 )
 from pixelcnn_jax.layers import Spec
-from pixelcnn_jax.memory import (
-    bytes_of,
-    default_device,
-    device_bytes,
-    require_memory,
-)
+from pixelcnn_jax.memory import bytes_of, require_memory, room_of
 from pixelcnn_jax.models.base import PixelModel
 from pixelcnn_jax.models.graph import Graph, split
 from pixelcnn_jax.models.input_checks import require_model
@@ -135,15 +130,13 @@ def _require_room(
     front = order_of(model, way).front_size
     spec = Spec(job.batch_size, way.height, way.width, front)
     caches = jax.eval_shape(lambda: model.init_caches(spec, given.conditions))
-    device = default_device() if mesh is None else mesh.devices.flat[0]
-    # A CPU's devices share one memory.
-    devices = mesh.size if mesh is not None and device.platform == "cpu" else 1
+    room = room_of(mesh)
     twice = 1 if given.guidance is None else 2
     require_memory(
-        f"what is remembered of {devices * job.batch_size} images drawn at a time",
-        twice * devices * bytes_of(caches),
+        f"what is remembered of {room.sharers * job.batch_size} images drawn at a time",
+        twice * room.sharers * bytes_of(caches),
         "lower batch_size",
-        there=device_bytes(device),
+        there=room.there,
     )
 
 

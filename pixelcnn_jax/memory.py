@@ -2,9 +2,10 @@
 
 import functools
 import os
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
+from jax.sharding import Mesh
 
 from pixelcnn_jax.cgroups import memory_limit
 from pixelcnn_jax.errors import require
@@ -33,18 +34,24 @@ def bytes_of(tree: object) -> int:
     return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))
 
 
-# Any: JAX has no name for a device's type that checkers accept.
-def device_bytes(device: Any) -> int | None:
-    """The memory of an accelerator; None for a CPU, whose devices share the machine's,
-    or if it does not tell."""
+class Room(NamedTuple):
+    """The memory that a device computes in."""
+
+    sharers: int
+    """Devices that have it together: all of a CPU's."""
+    there: int | None
+    """Its bytes; None: the machine's main memory, or one that does not tell."""
+
+
+def room_of(mesh: Mesh | None = None) -> Room:
+    """That of each device of a mesh; None: of where JAX computes by default."""
+    # Any: JAX has no name for a device's type that checkers accept.
+    device: Any = jax.config.jax_default_device or jax.devices()[0]  # pyright: ignore[reportAttributeAccessIssue]
+    if mesh is not None:
+        device = mesh.devices.flat[0]
     if device.platform == "cpu":
-        return None
-    return (device.memory_stats() or {}).get("bytes_limit")
-
-
-def default_device() -> Any:
-    """Where JAX computes what nobody has placed."""
-    return jax.config.jax_default_device or jax.devices()[0]  # pyright: ignore[reportAttributeAccessIssue]
+        return Room(1 if mesh is None else mesh.size, None)
+    return Room(1, (device.memory_stats() or {}).get("bytes_limit"))
 
 
 def require_memory(

@@ -17,12 +17,7 @@ from jax import lax
 from pixelcnn_jax.arguments import require_count, require_range
 from pixelcnn_jax.errors import require
 from pixelcnn_jax.layers import Conditions, Front, Row, Spec
-from pixelcnn_jax.memory import (
-    bytes_of,
-    default_device,
-    device_bytes,
-    require_memory,
-)
+from pixelcnn_jax.memory import bytes_of, require_memory, room_of
 from pixelcnn_jax.models.base import ModelCaches, PixelModel
 from pixelcnn_jax.models.graph import Graph, split
 from pixelcnn_jax.models.input_checks import require_conditions, require_model, size_for
@@ -157,7 +152,7 @@ def begin_steps(plan: Plan, params: nnx.State, given: Conditions) -> StepperStat
         f"what is remembered of {plan.batch_size} images side by side",
         bytes_of(caches),
         "take fewer at a time",
-        there=device_bytes(default_device()),
+        there=room_of().there,
     )
     origin = Front(jnp.zeros(1, jnp.int32), jnp.zeros(1, jnp.int32))
     # States are carried by loops, so they have their final shapes from the start.

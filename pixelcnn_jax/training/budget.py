@@ -1,8 +1,6 @@
 """The memory of the widest values: logits of many levels, or attention's weights."""
 
-from jax.sharding import Mesh
-
-from pixelcnn_jax.memory import device_bytes, require_memory
+from pixelcnn_jax.memory import require_memory, room_of
 from pixelcnn_jax.models.base import PixelModel
 from pixelcnn_jax.training.shares import Shares
 
@@ -18,19 +16,14 @@ def require_memory_for(model: PixelModel, shares: Shares) -> None:
     Raises:
         UserError: they take more than there is.
     """
-    # A CPU's devices share one memory.
-    devices = shares.mesh.size if _is_cpu(shares.mesh) else 1
-    images = devices * shares.microbatch
+    room = room_of(shares.mesh)
+    images = room.sharers * shares.microbatch
     require_memory(
         f"the network's pass over {images} images and its gradient",
         2 * _bytes(model, images),
         "lower training.microbatch_size, or training.batch_size",
-        there=device_bytes(shares.mesh.devices.flat[0]),
+        there=room.there,
     )
-
-
-def _is_cpu(mesh: Mesh) -> bool:
-    return mesh.devices.flat[0].platform == "cpu"
 
 
 def judged_at_once(model: PixelModel) -> int:

@@ -12,6 +12,7 @@ from machine import Contestant
 from worker import Work
 
 import pixelcnn_jax as pj
+from pixelcnn_jax.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,9 +95,13 @@ def seconds_of(
         return None
     try:
         one = make()
-        machine.measure([one], rounds=2 if settings.quick else 3, patience=10.0)
+        machine.measure([one], rounds=2 if settings.quick else 3, patience=5.0)
+    except UserError as error:  # refused before it began
+        print(f"left out: {error}")
+        return None
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
+        print("left out: no memory")
         return None
     return one.seconds

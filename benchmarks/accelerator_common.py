@@ -1,10 +1,13 @@
 """What the parts of the accelerator's benchmark share: settings, bounds, networks."""
 
 import dataclasses
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar, get_args
 
 import jax
 import machine
@@ -14,11 +17,25 @@ from worker import Work
 import pixelcnn_jax as pj
 from pixelcnn_jax.errors import UserError
 
+T = TypeVar("T")
+
+Name = Literal[
+    "equality",
+    "limits",
+    "sampling",
+    "training",
+    "phases",
+    "threshold",
+    "convolutions",
+]
+
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
     minutes: float = 9.0
     """For everything; what is under way then is finished."""
+    parts: tuple[Name, ...] = get_args(Name)
+    """Those to measure, in the order as they stand here."""
     data_dir: str | None = None
     """Folder of MNIST's files, for the training at the end."""
     output: Path = Path("docs/benchmarks/accelerator")
@@ -87,21 +104,37 @@ def methods(network: str) -> tuple[Any, ...]:
     return ("cached", "wavefront") if lag else ("cached",)
 
 
-def seconds_of(
-    settings: Settings, bounds: Bounds, make: Callable[[], Contestant]
-) -> float | None:
-    """The median seconds of a work; None if there is no time or no memory for it."""
+def all_seconds(
+    settings: Settings, bounds: Bounds, makes: Sequence[Callable[[], Contestant]]
+) -> list[float | None]:
+    """The median seconds of each work; None if there is no time or no memory for it.
+
+    Programs are compiled side by side, in threads, and measured one after the other:
+    compiling is most of the time, and takes one core for each.
+    """
     if bounds.seconds < 0:
-        return None
+        return [None] * len(makes)
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        prepared = list(threads.map(lambda make: _if_it_fits(make), makes))
+
+    def measured(one: Contestant | None) -> float | None:
+        if one is None or bounds.seconds < 0:
+            return None
+        rounds = 2 if settings.quick else 3
+        machine.measure([one], rounds=rounds, patience=5.0)
+        return one.seconds
+
+    return [_if_it_fits(partial(measured, one)) for one in prepared]
+
+
+def _if_it_fits(work: Callable[[], T]) -> T | None:
+    """What the work returns; None, with a word, if there is no memory for it."""
     try:
-        one = make()
-        machine.measure([one], rounds=2 if settings.quick else 3, patience=5.0)
+        return work()
     except UserError as error:  # refused before it began
         print(f"left out: {error}")
-        return None
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
         print("left out: no memory")
-        return None
-    return one.seconds
+    return None

@@ -1,6 +1,7 @@
 """The parts of the accelerator's benchmark that draw images, and the limits."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -12,9 +13,9 @@ from accelerator_common import (
     Bounds,
     Part,
     Settings,
+    all_seconds,
     methods,
     networks,
-    seconds_of,
     work,
 )
 from machine import Contestant, contestant
@@ -27,23 +28,10 @@ from pixelcnn_jax.drawing import Way, draw_batch, image_keys
 
 def equality(settings: Settings, bounds: Bounds) -> Part:
     """Do all methods draw the same images, at highest precision?"""
-    count, rows = 4 if settings.quick else 64, []
-    for name in networks(settings):
-        model = work(settings, name, "sampling", 1).model()
-        with jax.default_matmul_precision("highest"):
-            draw: Any = partial(pj.sample, model, jax.random.key(0), count)
-            cached, nats = draw(method="cached", with_log_prob=True)
-            passed = pj.pixel_log_prob(model, cached)
-            found = float(jnp.abs(nats - passed).max())
-            others = [m for m in (*methods(name), "full") if m != "cached"]
-            same = [
-                f"{m}: {int((draw(method=m) == cached).all((1, 2, 3)).sum())}"
-                for m in others
-                if bounds.seconds > 0
-            ]
-        usual = pj.pixel_log_prob(model, cached)
-        off = float(jnp.abs((usual - passed).sum((1, 2))).max())
-        rows.append([name, str(count), ", ".join(same), f"{off:.1e}", f"{found:.1e}"])
+    count = 4 if settings.quick else 64
+    with ThreadPoolExecutor() as threads:  # as `all_seconds`
+        compare = partial(_compared, settings, count)
+        rows = list(threads.map(compare, networks(settings)))
     return Part(
         "equality",
         "Images that another method draws as `cached` does, from the same key; by how"
@@ -54,6 +42,24 @@ def equality(settings: Settings, bounds: Bounds) -> Part:
         ("network", "images", "the same", "by default precision", "nats of a pixel"),
         rows,
     )
+
+
+def _compared(settings: Settings, count: int, name: str) -> list[str]:
+    """The row of a network."""
+    model = work(settings, name, "sampling", 1).model()
+    with jax.default_matmul_precision("highest"):
+        draw: Any = partial(pj.sample, model, jax.random.key(0), count)
+        cached, nats = draw(method="cached", with_log_prob=True)
+        passed = pj.pixel_log_prob(model, cached)
+        found = float(jnp.abs(nats - passed).max())
+        others = [m for m in (*methods(name), "full") if m != "cached"]
+        same = [
+            f"{m}: {int((draw(method=m) == cached).all((1, 2, 3)).sum())}"
+            for m in others
+        ]
+    usual = pj.pixel_log_prob(model, cached)
+    off = float(jnp.abs((usual - passed).sum((1, 2))).max())
+    return [name, str(count), ", ".join(same), f"{off:.1e}", f"{found:.1e}"]
 
 
 def limits(settings: Settings, bounds: Bounds) -> Part:
@@ -84,18 +90,25 @@ def limits(settings: Settings, bounds: Bounds) -> Part:
 def sampling(settings: Settings, bounds: Bounds) -> Part:
     """Images per second of each network."""
     rows = []
-    counts = (2,) if settings.quick else (1, 64, 1000, 10_000)
-    for count in counts:  # small ones of all networks first
-        for name in networks(settings):
-            for method in methods(name):
-                one = work(settings, name, "sampling", count, method=method)
-                make = partial(worker.in_this_process, name, one)
-                seconds = seconds_of(settings, bounds, make)
-                if seconds is not None:
-                    rate = flops_per_image(one) * count / seconds
-                    label = [name, method, f"{count:,}", digits(seconds)]
-                    share = bounds.share(rate, "float32")
-                    rows.append([*label, share, digits(count / seconds)])
+    # The most images apart: what is prepared beside them would take their memory.
+    for counts in [(2,)] if settings.quick else [(1, 64, 1000), (10_000,)]:
+        works = {
+            (name, method, count): work(
+                settings, name, "sampling", count, method=method
+            )
+            for count in counts
+            for name in networks(settings)
+            for method in methods(name)
+        }
+        makes = [partial(worker.in_this_process, "", one) for one in works.values()]
+        found = all_seconds(settings, bounds, makes)
+        for (labels, one), seconds in zip(works.items(), found, strict=True):
+            if seconds is not None:
+                name, method, count = labels
+                rate = flops_per_image(one) * count / seconds
+                share = bounds.share(rate, "float32")
+                label = [name, method, f"{count:,}", digits(seconds), share]
+                rows.append([*label, digits(count / seconds)])
     return Part(
         "sampling",
         "All images in one call, warm. The limit is the rate of large float32 products,"
@@ -113,11 +126,10 @@ def _side_by_side(
     make: Callable[[Any, int], Contestant],
 ) -> list[list[str]]:
     """Rows for numbers of images: the seconds of two ways, and their ratio."""
+    pairs = [(way, count) for count in counts for way in ways]
+    found = all_seconds(settings, bounds, [partial(make, *pair) for pair in pairs])
     rows = []
-    for count in counts:
-        one, other = (
-            seconds_of(settings, bounds, partial(make, way, count)) for way in ways
-        )
+    for count, one, other in zip(counts, found[::2], found[1::2], strict=True):
         if one is not None and other is not None:
             ratio = f"{one / other:.2f}"
             rows.append([f"{count:,}", digits(one), digits(other), ratio])

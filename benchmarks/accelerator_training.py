@@ -1,5 +1,6 @@
 """The parts of the accelerator's benchmark that train."""
 
+import dataclasses
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -10,11 +11,12 @@ import jax.numpy as jnp
 import machine
 import numpy as np
 import worker
-from accelerator_common import Bounds, Part, Settings, networks, seconds_of, work
+from accelerator_common import Bounds, Part, Settings, all_seconds, networks, work
 from jax import lax
-from machine import contestant
+from machine import Contestant, contestant
 from report import digits
 from speed import flops_per_image
+from worker import Work
 
 from pixelcnn_jax.layers import CausalConv, convolution
 from pixelcnn_jax.layers.products import convolve_reverse
@@ -30,37 +32,53 @@ PRECISIONS = (
 
 def training(settings: Settings, bounds: Bounds) -> Part:
     """Images per second of updates."""
-    rows, size = [], 8 if settings.quick else 128
-    on_cpu = jax.default_backend() == "cpu"
-    for name in networks(settings):
-        for label, precision, dtype in PRECISIONS:
-            if on_cpu and label == "TF32":  # which only accelerators have
-                continue
-            one = work(settings, name, "training", size, dtype=dtype, steps=4)
-            make = partial(worker.in_this_process, name, one)
-            ways: dict[str, Any] = {label: convolve_reverse}
-            if name in ("book", "gated") and label != "float32":
-                ways[f"{label}, XLA's convolutions"] = _by_xla
-            for way, convolve in ways.items():
+    works = [
+        (name, label, precision, dtype)
+        for name in networks(settings)
+        for label, precision, dtype in PRECISIONS
+        # A CPU has no TF32.
+        if label != "TF32" or jax.default_backend() != "cpu"
+    ]
+    makes = [partial(_updates, settings, *one) for one in works]
+    labels, seconds = list(works), all_seconds(settings, bounds, makes)
+    with mock.patch.object(convolution, "convolve_reverse", _by_xla):
+        for name, label, precision, dtype in works:
+            if name == "book" and precision != "highest":
                 jax.clear_caches()  # traced anew
-                with (
-                    jax.default_matmul_precision(precision),
-                    mock.patch.object(convolution, "convolve_reverse", convolve),
-                ):
-                    seconds = seconds_of(settings, bounds, make)
-                if seconds is not None:
-                    images = size * one.steps / seconds
-                    share = bounds.share(flops_per_image(one) * images, dtype)
-                    rows.append([name, way, share, digits(images)])
+                make = partial(_updates, settings, name, label, precision, dtype)
+                labels.append((name, f"{label}, XLA's", precision, dtype))
+                seconds += all_seconds(settings, bounds, [make])
+    jax.clear_caches()
+    rows = []
+    for (name, label, _, dtype), found in zip(labels, seconds, strict=True):
+        if found is not None:
+            one = _work(settings, name, dtype)
+            images = one.images_per_run / found
+            share = bounds.share(flops_per_image(one) * images, dtype)
+            rows.append([name, label, share, digits(images)])
     return Part(
         "training",
-        f"Updates of {size} images; three image passes per image. The limit is the rate"
-        " of large products of the number type, at JAX's default precision. XLA's"
-        " convolutions stand in for the gathered products of kernels with several"
-        " taps.",
+        f"Updates of {_work(settings, 'book', 'float32').images} images; three image"
+        " passes per image. The limit is the rate of large products of the number type,"
+        " at JAX's default precision. With XLA's convolutions in place of the gathered"
+        " products of kernels with several taps, where it says so.",
         ("network", "products", "of the limit", "images/s"),
         rows,
     )
+
+
+def _work(settings: Settings, name: str, dtype: str) -> Work:
+    size = 8 if settings.quick else 128
+    return work(settings, name, "training", size, dtype=dtype, steps=4)
+
+
+def _updates(
+    settings: Settings, name: str, label: str, precision: Any, dtype: str
+) -> Contestant:
+    with jax.default_matmul_precision(precision):
+        one = worker.in_this_process(name, _work(settings, name, dtype))
+    turn = jax.default_matmul_precision(precision)(one.turn)
+    return dataclasses.replace(one, turn=turn)
 
 
 def convolutions(settings: Settings, bounds: Bounds) -> Part:

@@ -13,6 +13,7 @@ time is left out, so a stop costs what is under way. A part that fails is said a
 end, with exit status 1; the others are measured all the same.
 """
 
+import dataclasses
 import sys
 import traceback
 from collections.abc import Iterator
@@ -25,6 +26,9 @@ from accelerator_common import Bounds, Part, Settings
 from accelerator_sampling import equality, limits, phases, sampling, threshold
 from accelerator_training import convolutions, training
 from matplotlib.figure import Figure
+
+import pixelcnn_jax as pj
+from pixelcnn_jax import data
 
 PARTS = (equality, limits, sampling, training, phases, threshold, convolutions)
 
@@ -80,6 +84,9 @@ def _numbers(part: Part) -> Iterator[tuple[str, float]]:
 
 def main(settings: Settings) -> None:
     worker.configure()
+    if settings.data_dir is not None:  # if it can't be read, say so now
+        run = pj.preset("mnist-binary")
+        data.load(dataclasses.replace(run.data, data_dir=settings.data_dir), run.model)
     bounds, failed = Bounds(settings.minutes), []
     for part in PARTS:
         # The limits are needed for the shares of others.

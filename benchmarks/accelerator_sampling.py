@@ -156,7 +156,7 @@ def threshold(settings: Settings, bounds: Bounds) -> Part:
     return Part(
         "threshold",
         "The book's network. `auto` should take the wavefront where the last column is"
-        " above 1 (`drawing.WAVEFRONT_IMAGES`, per device).",
+        " above 1 (`drawing.WAVEFRONT_IMAGES`).",
         ("images", "cached, seconds", "wavefront, seconds", "cached / wavefront"),
         rows,
     )

@@ -17,6 +17,16 @@ DATA = "data"
 """Name of the mesh axis over which images are spread."""
 
 
+def device_of(mesh: Mesh | None) -> Any:
+    """A device of the mesh; None: the one on which JAX computes by default."""
+    if mesh is not None:
+        return mesh.devices.flat[0]
+    default: Any = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue]
+    if default is None or isinstance(default, str):  # the name of a platform
+        return jax.devices(default)[0]
+    return default
+
+
 def data_mesh(devices: Devices) -> Mesh:
     """A mesh of these devices with the one axis `DATA`."""
     return jax.make_mesh(

@@ -28,8 +28,13 @@ Method = Literal["auto", "full", "cached", "wavefront"]
 
 METHODS: tuple[Method, ...] = get_args(Method)
 
-WAVEFRONT_IMAGES = 8
-"""The most images per device for which "auto" picks "wavefront"."""
+WAVEFRONT_IMAGES = {"cpu": 8, "gpu": 10_000, "tpu": 8}
+"""The most images per device for which "auto" picks "wavefront", by JAX's platform.
+
+Measured on a CPU's two cores and on an NVIDIA H200, which waits for each step whatever
+is in it: there a wavefront of 64 or 1,000 images takes half the time, and of 10,000 as
+long (docs/speed.md). Nothing was measured on a TPU.
+"""
 
 
 class Given(NamedTuple):
@@ -89,14 +94,16 @@ def require_method_of(model: PixelModel, method: Method) -> None:
     )
 
 
-def choose_method(model: PixelModel, method: Method, images_per_device: int) -> Method:
-    """The method that "auto" stands for; others as they are.
+def choose_method(
+    model: PixelModel, method: Method, images_per_device: int, platform: str
+) -> Method:
+    """The method that "auto" stands for on a platform; others as they are.
 
     Raises:
         UserError: see `require_method_of`.
     """
     if method == "auto":
-        few = images_per_device <= WAVEFRONT_IMAGES
+        few = images_per_device <= WAVEFRONT_IMAGES.get(platform, 0)
         possible = few and model.wavefront_lag is not None
         return "wavefront" if possible else "cached"
     require_method_of(model, method)

@@ -12,15 +12,12 @@ from pixelcnn_jax.config import ModelConfig
 from pixelcnn_jax.drawing import Given, Method, Way, require_method, require_method_of
 from pixelcnn_jax.errors import UserError, require
 from pixelcnn_jax.files import write_bytes
-from pixelcnn_jax.jobs import Job, run
+from pixelcnn_jax.jobs import PLATFORMS, Job, run
 from pixelcnn_jax.layers import Conditions
 from pixelcnn_jax.models.base import PixelModel
 from pixelcnn_jax.models.graph import split
 from pixelcnn_jax.models.input_checks import require_conditions, require_model, size_for
 from pixelcnn_jax.sampler_file import Header, SamplerFile, leads_elsewhere
-
-PLATFORMS = ("cpu", "cuda", "tpu")
-"""What an exported program runs on."""
 
 
 def export_sampler(
@@ -110,7 +107,7 @@ def _program(
     graph, params = split(model)
     weights, structure = jax.tree.flatten(params)
     some_given, kinds = jax.tree.flatten(example)
-    job = Job(num_images, 1, num_images, way, runs_here=False)
+    job = Job(num_images, 1, num_images, way, for_all_platforms=True)
 
     # Weights are arguments, not constants: XLA would fold constants at compilation,
     # slowly, and round the results in ways of its own.
@@ -135,7 +132,9 @@ def _program(
     ]
     arguments += some_given
     try:
-        exported = jax.export.export(draw, platforms=PLATFORMS)(*arguments)
+        exported = jax.export.export(draw, platforms=tuple(PLATFORMS.values()))(
+            *arguments
+        )
         require(
             not leads_elsewhere(exported),
             "a sampler's program must stay within XLA, got one that a setting of JAX"

@@ -18,7 +18,7 @@ from pixelcnn_jax.arguments import (
     require_key,
     require_temperature,
 )
-from pixelcnn_jax.devices import DATA, Placed, replicated
+from pixelcnn_jax.devices import DATA, Placed, device_of, replicated
 from pixelcnn_jax.drawing import (
     NOTHING_GIVEN,
     Drawn,
@@ -105,7 +105,8 @@ class Drawer:
         self, num_images: int, method: Method, batch_size: int | None = None
     ) -> Method:
         """The method that draws so many images, if this one is asked for."""
-        return choose_method(self.model, method, self._share(num_images, batch_size)[1])
+        mesh, share = self._share(num_images, batch_size)
+        return choose_method(self.model, method, share, device_of(mesh).platform)
 
     def _share(
         self, num_images: int, batch_size: int | None
@@ -149,8 +150,12 @@ class Job(NamedTuple):
     """A device's share of a batch."""
     way: Way
     """As asked for: what "auto" stands for is found while the program is traced."""
-    runs_here: bool = True
-    """Whether this machine is to run it, whose memory is then to suffice."""
+    for_all_platforms: bool = False
+    """To be run elsewhere; or else here, where memory is then to suffice."""
+
+
+PLATFORMS = {"cpu": "cpu", "gpu": "cuda", "tpu": "tpu"}
+"""What a program is lowered for, by the name that devices have for it."""
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
@@ -187,15 +192,28 @@ def run(
     ) -> Drawn:
         # Folded inside the program, once for all its batches.
         model = graph.model(params).folded()
-        method = choose_method(model, job.way.method, job.batch_size)
-        way = job.way._replace(method=method)
-        if job.runs_here and method != "full":
+        platforms = PLATFORMS if job.for_all_platforms else [device_of(mesh).platform]
+        ways = {
+            platform: job.way._replace(
+                method=choose_method(model, job.way.method, job.batch_size, platform)
+            )
+            for platform in platforms
+        }
+        way, *others = ways.values()
+        if not job.for_all_platforms and way.method != "full":
             _require_room(model, way, jax.tree.map(lambda x: x[0], given), job, mesh)
 
         def one_batch(batch: tuple[jax.Array, Given]) -> Drawn:
             index_B, given_B = batch
             keys_B = image_keys(key, index_B)
-            return draw_batch(model, way, keys_B, temperature, given_B)
+
+            def draw(way: Way) -> Drawn:
+                return draw_batch(model, way, keys_B, temperature, given_B)
+
+            if all(other == way for other in others):
+                return draw(way)
+            branches = {PLATFORMS[p]: partial(draw, way) for p, way in ways.items()}
+            return lax.platform_dependent(**branches)
 
         if job.num_batches == 1:
             drawn = one_batch(jax.tree.map(lambda x: x[0], (index, given)))

@@ -2,12 +2,13 @@
 
 import functools
 import os
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 from jax.sharding import Mesh
 
 from pixelcnn_jax.cgroups import memory_limit
+from pixelcnn_jax.devices import device_of
 from pixelcnn_jax.errors import require
 
 UNKNOWN = 2**40
@@ -45,10 +46,7 @@ class Room(NamedTuple):
 
 def room_of(mesh: Mesh | None = None) -> Room:
     """That of each device of a mesh; None: of where JAX computes by default."""
-    # Any: JAX has no name for a device's type that checkers accept.
-    device: Any = jax.config.jax_default_device or jax.devices()[0]  # pyright: ignore[reportAttributeAccessIssue]
-    if mesh is not None:
-        device = mesh.devices.flat[0]
+    device = device_of(mesh)
     if device.platform == "cpu":
         return Room(1 if mesh is None else mesh.size, None)
     return Room(1, (device.memory_stats() or {}).get("bytes_limit"))

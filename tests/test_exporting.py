@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import pixelcnn_jax as pj
+from pixelcnn_jax import drawing, jobs
 from pixelcnn_jax.commands import export, sample
 from pixelcnn_jax.exported import ExportedSampler
 from pixelcnn_jax.sampler_file import Header, SamplerFile
@@ -75,6 +76,22 @@ def test_a_header_is_of_its_program(changed: dict, exported: Path):
         ExportedSampler(other)
     with pytest.raises(pj.UserError, match=rule):
         ExportedSampler(file._replace(weights=file.weights[1:]))
+
+
+def test_an_export_draws_by_the_method_of_each_platform(tmp_path: Path, monkeypatch):
+    model, taken, draw = tiny_model(), set(), jobs.draw_batch
+    expected = pj.sample(model, KEY, 3)
+
+    def note(model, way, *rest):
+        taken.add(way.method)
+        return draw(model, way, *rest)
+
+    monkeypatch.setattr(jobs, "draw_batch", note)
+    monkeypatch.setitem(drawing.WAVEFRONT_IMAGES, "cpu", 2)
+    pj.export_sampler(model, tmp_path / "x.pxs", 3)
+    assert taken == {"cached", "wavefront"}
+    drawn = pj.load_sampler(tmp_path / "x.pxs")(KEY)
+    assert (np.asarray(drawn) == np.asarray(expected)).all()
 
 
 def test_a_program_that_leads_elsewhere_is_refused():

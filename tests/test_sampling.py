@@ -217,11 +217,21 @@ def test_images_do_not_depend_on_the_devices(name: str, number: int, monkeypatch
 
 
 def test_auto_picks_the_wavefront_for_few_images_and_models_that_have_one():
-    few = drawing.WAVEFRONT_IMAGES
     plain, gated = member("book"), member("gated")
-    assert drawing.choose_method(plain, "auto", few) == "wavefront"
-    assert drawing.choose_method(plain, "auto", few + 1) == "cached"
-    assert drawing.choose_method(gated, "auto", 1) == "cached"
+    for platform, few in drawing.WAVEFRONT_IMAGES.items():
+        assert drawing.choose_method(plain, "auto", few, platform) == "wavefront"
+        assert drawing.choose_method(plain, "auto", few + 1, platform) == "cached"
+        assert drawing.choose_method(gated, "auto", 1, platform) == "cached"
+    assert drawing.choose_method(plain, "auto", 1, "another") == "cached"
+
+
+def test_the_default_device_may_be_a_platform_by_name():
+    model = member("book")
+    expected = pj.sample(model, KEY, 2)
+    with jax.default_device("cpu"):
+        assert_same_images(
+            model, expected, pj.sample(model, KEY, 2, method="wavefront")
+        )
 
 
 def test_labels_decide_what_is_drawn():

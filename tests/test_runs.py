@@ -265,14 +265,16 @@ def test_the_shipped_model_is_a_good_density_model():
 def test_the_shipped_model_of_fashion_mnist_is_as_good_as_its_card_says():
     folder = Run.named("fashion-mnist").path
     assert sum(file.stat().st_size for file in folder.rglob("*")) < 3_000_000
-    assert "0.4423 on the test images" in (folder / "README.md").read_text()
+    assert "0.4302 on the test images" in (folder / "README.md").read_text()
     run = pj.preset("fashion-mnist-16")
-    assert Run.named("fashion-mnist").config().training == run.training
+    training = Run.named("fashion-mnist").config().training
+    # Measured where it was trained; by default it still is.
+    assert dataclasses.replace(training, microbatch_size=None) == run.training
     source = dataclasses.replace(run.data, data_dir=f"{DATA_DIR}/fashion_mnist")
     test, model = data.load(source, run.model).test, pj.load("fashion-mnist")
     assert test.labels is not None
     bits = pj.bits_per_dim(model, test.images[:1000], test.labels[:1000])
-    np.testing.assert_allclose(bits.mean(), 0.44114, atol=2e-5)
+    np.testing.assert_allclose(bits.mean(), 0.42966, atol=2e-5)
 
 
 def test_a_run_may_be_called_as_a_shipped_model(tmp_path: Path, monkeypatch):

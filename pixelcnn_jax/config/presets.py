@@ -119,11 +119,11 @@ PRESETS: dict[str, tuple[str, Config]] = {
                 dropout=0.0,
             ),
             data=DataConfig(source="fashion_mnist", validation_images=1000),
-            training=replace(
-                GATED_TRAINING,
-                epochs=5,
+            training=TrainingConfig(
+                epochs=13,
                 batch_size=64,
                 learning_rate=3e-3,
+                schedule="cosine",
                 warmup_steps=200,
             ),
         ),

@@ -14,7 +14,7 @@ ALLOWED = {
     "quiet": set(),
     "locks": set(),
     "cgroups": set(),
-    "memory": {"cgroups", "errors"},
+    "memory": {"cgroups", "devices", "errors"},
     "masks": set(),
     "files": set(),
     "units": set(),

@@ -10,13 +10,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.sharding import Mesh
 
 from pixelcnn_jax import hosts, units
 from pixelcnn_jax.arguments import require_count, require_probabilities
 from pixelcnn_jax.devices import Placed, spread
 from pixelcnn_jax.errors import require
 from pixelcnn_jax.layers import Conditions, OtherConditions
-from pixelcnn_jax.memory import require_memory
+from pixelcnn_jax.memory import require_memory, room_of
 from pixelcnn_jax.models.base import PixelModel
 from pixelcnn_jax.models.graph import Graph, split
 from pixelcnn_jax.models.input_checks import (
@@ -71,11 +72,23 @@ def log_prob(
     return of_images(image_log_prob, model, images, given)
 
 
-def _require_memory(model: PixelModel, shape: Sequence[int], cure: str) -> None:
-    """Raise if a pass over images ``[N, H, W]`` can't fit, before it begins."""
+def _require_memory(
+    model: PixelModel, shape: Sequence[int], cure: str, mesh: Mesh | None = None
+) -> None:
+    """Raise if a pass over images ``[N, H, W]`` can't fit, before it begins.
+
+    Args:
+        mesh: over which they are spread; None: one device has them all.
+    """
     count, height, width = shape
-    size = model.image_pass_bytes(count, height, width)
-    require_memory(f"the network's pass over {count} images", size, cure)
+    room = room_of(mesh)
+    together = room.sharers * -(-count // (1 if mesh is None else mesh.size))
+    require_memory(
+        f"the network's pass over {together} images",
+        model.image_pass_bytes(together, height, width),
+        cure,
+        there=room.there,
+    )
 
 
 OfImages = Callable[[PixelModel, jax.Array, Conditions], jax.Array]
@@ -288,10 +301,11 @@ def _in_batches(
         require_images(model, images)  # once for all batches
     require_conditions(model, given, images.shape)
     batch_size = min(batch_size, last - first)
-    _require_memory(model, (batch_size, *images.shape[1:3]), "lower batch_size")
     graph, params = split(model)
     placed = Placed(params)
     mesh = placed.mesh(batch_size)
+    shape = (batch_size, *images.shape[1:3])
+    _require_memory(model, shape, "lower batch_size", mesh)
     if mesh is not None:
         batch_size = -(-batch_size // mesh.size) * mesh.size
     for start in range(first, last, batch_size):

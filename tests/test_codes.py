@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import pixelcnn_jax as pj
-from pixelcnn_jax import memory
+from pixelcnn_jax import likelihood, memory
 from pixelcnn_jax.config import TrainingConfig
 from pixelcnn_jax.likelihood import evaluate
 
@@ -86,6 +86,19 @@ def test_what_cannot_fit_is_refused_before_it_begins(config, one: int, monkeypat
         pj.log_prob(model, images)
     with pytest.raises(pj.UserError, match="; lower batch_size"):
         evaluate(model, images)
+
+
+def test_what_counts_is_a_devices_own_memory_and_its_share(monkeypatch):
+    model = pj.build_model(WIDE)
+    one = model.image_pass_bytes(1, WIDE.height, WIDE.width)
+    images = np.zeros((4, WIDE.height, WIDE.width, 1), np.uint16)
+    room = memory.Room(sharers=1, there=2 * one)  # as of each of two GPUs
+    monkeypatch.setattr(likelihood, "room_of", lambda mesh=None: room)
+    assert np.isfinite(evaluate(model, images).bits_per_dim)  # two on each
+    with pytest.raises(pj.UserError, match="over 4 images must fit in memory"):
+        pj.log_prob(model, images)  # on one
+    with pytest.raises(pj.UserError, match="over 3 images .*; lower batch_size"):
+        evaluate(model, np.zeros((6, *images.shape[1:]), np.uint16))
 
 
 @pytest.mark.parametrize(

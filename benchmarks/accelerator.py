@@ -92,8 +92,10 @@ def main(settings: Settings) -> None:
         # The limits are needed for the shares of others.
         wanted = part is limits or part.__name__ in settings.parts
         if wanted and bounds.seconds > 0:
+            left = bounds.seconds
             try:
                 write(settings, part(settings, bounds))
+                print(f"{part.__name__} took {left - bounds.seconds:.0f} s\n")
             # Whatever it is: the machine may be there but once.
             except Exception:
                 traceback.print_exc()

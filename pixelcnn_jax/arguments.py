@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from pixelcnn_jax.arrays import are_finite
+from pixelcnn_jax.arrays import LONGEST_SIDE, are_finite
 from pixelcnn_jax.errors import UserError, require
 
 Scalar: TypeAlias = float | jax.Array
@@ -46,11 +46,10 @@ def require_size(
         default: of what the size is otherwise.
     """
     require(
-        # Below 2**15 each, so that a position row * W + column fits in 32 bits.
         isinstance(size, tuple)
         and len(size) == 2
-        and all(is_integer(x) and 1 <= x < 2**15 for x in size),
-        f"{name} must be (height, width), two integers from 1 to {2**15 - 1}, got"
+        and all(is_integer(x) and 1 <= x <= LONGEST_SIDE for x in size),
+        f"{name} must be (height, width), two integers from 1 to {LONGEST_SIDE}, got"
         f" {size!r}; leave it out for the size of {default}",
     )
     height, width = size  # type: ignore[misc]

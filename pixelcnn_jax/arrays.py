@@ -1,6 +1,9 @@
-"""What arrays of NumPy hold."""
+"""What arrays of NumPy hold, and how large those of images may be."""
 
 import numpy as np
+
+LONGEST_SIDE = 2**15 - 1
+"""Of an image, so that a position ``row * W + column`` fits in 32 bits."""
 
 
 def is_of_numbers(value: object) -> bool:

@@ -19,6 +19,7 @@ import numpy as np
 from flax import nnx
 
 from pixelcnn_jax import __version__
+from pixelcnn_jax.arrays import LONGEST_SIDE
 from pixelcnn_jax.coding import go_through
 from pixelcnn_jax.container import (
     MODEL,
@@ -59,7 +60,7 @@ def compress(
     Args:
         model: a model of this package, such as `PixelCNN`.
         images: integers ``[N, H, W, C]`` in ``[0, levels)``, N >= 1, of any size with
-            sides below 2**15.
+            sides of `arrays.LONGEST_SIDE` at most.
         labels: int ``[N]``, the classes; for a model with classes. They are kept in the
             file.
         condition, condition_map: of each image, for a model that has them; see
@@ -182,8 +183,8 @@ def _on_its_way() -> Iterator[None]:
 def _require_size(shape: Sequence[int]) -> None:
     """Raise unless the model's caches can be made for images of this shape."""
     require(
-        max(shape[1:3]) < 2**15,
-        f"images must have sides of at most {2**15 - 1} to be compressed, got"
+        max(shape[1:3]) <= LONGEST_SIDE,
+        f"images must have sides of at most {LONGEST_SIDE} to be compressed, got"
         f" {list(shape[1:3])}; cut them into parts",
     )
 

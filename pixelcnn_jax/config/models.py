@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any, ClassVar, Literal, Self
 
+from pixelcnn_jax.arrays import LONGEST_SIDE
 from pixelcnn_jax.config.checks import (
     FROM_DATA,
     LARGEST_KERNEL,
@@ -17,8 +18,6 @@ from pixelcnn_jax.config.checks import (
 )
 from pixelcnn_jax.errors import require
 
-LONGEST_SIDE = 2**15 - 1
-"""Of an image, so that a position ``row * W + column`` fits in 32 bits."""
 MOST_CHANNELS = 1024
 MOST_LEVELS = 2**16
 """Quantised data hold at most 16 bits per value."""

@@ -100,7 +100,11 @@ def main(settings: Settings) -> None:
             except Exception:
                 traceback.print_exc()
                 failed.append(part.__name__)
-    train_with_the_rest(settings, bounds)
+    try:
+        train_with_the_rest(settings, bounds)
+    except Exception:
+        traceback.print_exc()
+        failed.append("the training")
     if failed:
         sys.exit(f"failed: {', '.join(failed)}; their errors stand above")
 

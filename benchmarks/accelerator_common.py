@@ -58,7 +58,8 @@ class Bounds:
 
     def share(self, flops_per_second: float, dtype: str) -> str:
         """A rate by that of large products."""
-        return f"{flops_per_second / self.flops_per_second[dtype]:.1%}"
+        limit = self.flops_per_second.get(dtype)  # none if that could not be measured
+        return "?" if limit is None else f"{flops_per_second / limit:.1%}"
 
 
 @dataclasses.dataclass(frozen=True)

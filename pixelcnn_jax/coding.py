@@ -1,15 +1,19 @@
 """The compiled steps that a coder and its decoder share."""
 
+import functools
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from pixelcnn_jax.devices import device_of
 from pixelcnn_jax.errors import require
 from pixelcnn_jax.layers import Conditions
+from pixelcnn_jax.machine import deterministic
 from pixelcnn_jax.models.base import PixelModel
 from pixelcnn_jax.models.graph import split
 from pixelcnn_jax.stepper import (
@@ -45,7 +49,9 @@ def go_through(
     # The decoder finds the same number from the count. Another would be another
     # program, whose probabilities may be rounded otherwise.
     lanes = min(count, LANES)
-    plan = Plan(graph, lanes, height, width)
+    device = device_of(params)
+    plan = Plan(graph, lanes, height, width, device)
+    begin, advance = _programs(device.platform)
     for start in range(0, count, lanes):
         part = slice(start, min(start + lanes, count))
         # The last lanes are filled up: there is one program.
@@ -55,7 +61,7 @@ def go_through(
             ),
             given,
         )
-        probs_BV, state = _begin(plan, params, own)
+        probs_BV, state = begin(plan, params, own)
         for step in range(height * width * channels):
             real = np.asarray(probs_BV)[: part.stop - start]
             require(
@@ -67,23 +73,41 @@ def go_through(
             if step + 1 < height * width * channels:
                 # Lanes without an image repeat others; nobody reads their laws.
                 values_B = np.resize(values_B, lanes)
-                probs_BV, state = _advance(plan, params, state, values_B)
+                probs_BV, state = advance(plan, params, state, values_B)
 
 
-@partial(jax.jit, static_argnums=0)
-def _begin(
-    plan: Plan, params: nnx.State, given: Conditions
-) -> tuple[jax.Array, StepperState]:
+Law = tuple[jax.Array, StepperState]
+
+
+@functools.cache
+def _programs(platform: str) -> tuple[Callable[..., Law], Callable[..., Law]]:
+    """`_begin` and `_advance`, compiled such that another process finds the same."""
+    options = deterministic(platform)
+
+    def compiled(function: Callable[..., Law]) -> Callable[..., Law]:
+        @partial(jax.jit, static_argnums=0, compiler_options=options)
+        def run(plan: Plan, *rest: Any) -> Law:
+            # Whatever precision is set elsewhere: it is no part of a file.
+            with jax.default_matmul_precision("highest"):
+                return function(plan, *rest)
+
+        return run
+
+    return compiled(_begin), compiled(_advance)
+
+
+def _begin(plan: Plan, params: nnx.State, given: Conditions) -> Law:
     """Probabilities of the first value ``[B, V]``."""
-    log_probs_BV, state = next_law(plan, params, begin_steps(plan, params, given))
-    return jnp.exp(log_probs_BV), state
+    return _law(plan, params, begin_steps(plan, params, given))
 
 
-@partial(jax.jit, static_argnums=0)
 def _advance(
     plan: Plan, params: nnx.State, state: StepperState, values_B: jax.Array
-) -> tuple[jax.Array, StepperState]:
+) -> Law:
     """Probabilities of the value after this one ``[B, V]``."""
-    state = push_values(plan, params, state, values_B)
+    return _law(plan, params, push_values(plan, params, state, values_B))
+
+
+def _law(plan: Plan, params: nnx.State, state: StepperState) -> Law:
     log_probs_BV, state = next_law(plan, params, state)
     return jnp.exp(log_probs_BV), state

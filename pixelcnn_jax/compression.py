@@ -28,6 +28,7 @@ from pixelcnn_jax.container import (
     checksum,
     fingerprint,
 )
+from pixelcnn_jax.devices import device_of
 from pixelcnn_jax.errors import UserError, require
 from pixelcnn_jax.layers import Conditions
 from pixelcnn_jax.memory import require_memory
@@ -101,7 +102,7 @@ def compress(
     shape = tuple(map(int, images.shape))
     words = encoder.get_compressed()
     marks = (*fingerprints(model), checksum(images))
-    return Container(shape, environment(), *marks, words).to_bytes()
+    return Container(shape, environment(model), *marks, words).to_bytes()
 
 
 def decompress(
@@ -189,13 +190,16 @@ def _require_size(shape: Sequence[int]) -> None:
     )
 
 
-def environment() -> str:
+def environment(model: PixelModel) -> str:
     """What the probabilities depend on besides the model, to the last bit."""
     # Not from the metadata: a checkout need not be installed.
     versions = [f"pixelcnn_jax {__version__}"]
     for name in ("jax", "jaxlib", "constriction"):
         versions.append(f"{name} {importlib.metadata.version(name)}")
-    place = (platform.machine(), jax.devices()[0].device_kind)
+    device = device_of(nnx.state(model))
+    place = [platform.machine(), device.device_kind]
+    if device.platform != "cpu":  # of whose libraries jaxlib does not decide
+        place.append(device.client.platform_version)
     return " ".join((*versions, *place))
 
 
@@ -210,7 +214,7 @@ def fingerprints(model: PixelModel) -> tuple[bytes, bytes]:
 def _require_same(model: PixelModel, found: Container) -> None:
     settings, weights = fingerprints(model)
     rule = "the compressed data must be opened with what wrote them"
-    here = environment()
+    here = environment(model)
     require(
         found.environment == here,
         f"{rule}: {found.environment}, got {here}; decompress there",

@@ -5,6 +5,7 @@ from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.core import Tracer
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
@@ -17,21 +18,29 @@ DATA = "data"
 """Name of the mesh axis over which images are spread."""
 
 
-def device_of(mesh: Mesh | None) -> Any:
-    """A device of the mesh; None: the one on which JAX computes by default."""
-    if mesh is not None:
-        return mesh.devices.flat[0]
+def all_devices() -> Devices:
+    """Those on which JAX computes by default, of all processes."""
     default: Any = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue]
     if default is None or isinstance(default, str):  # the name of a platform
-        return jax.devices(default)[0]
-    return default
+        return jax.devices(default)
+    return [default]
+
+
+def device_of(tree: object) -> Any:
+    """The device that holds arrays, or one of several; the default one of others."""
+    for leaf in jax.tree.leaves(tree):
+        if isinstance(leaf, jax.Array) and not isinstance(leaf, Tracer):
+            return min(leaf.sharding.addressable_devices, key=lambda x: x.id)
+    return all_devices()[0]
 
 
 def data_mesh(devices: Devices) -> Mesh:
     """A mesh of these devices with the one axis `DATA`."""
-    return jax.make_mesh(
-        (len(devices),), (DATA,), axis_types=(AxisType.Auto,), devices=devices
-    )
+    axis = {"axis_names": (DATA,), "axis_types": (AxisType.Auto,)}
+    if len(devices) == jax.device_count():  # in the order that suits their wires
+        return jax.make_mesh((len(devices),), devices=devices, **axis)
+    # Of a part of a TPU, which need not be a box of chips, `make_mesh` knows no order.
+    return Mesh(np.asarray(devices), **axis)
 
 
 def devices_for(params: object) -> Devices:
@@ -68,10 +77,14 @@ class Placed:
 
     JAX arrays never change, so a copy stays true. The copies live as long as this
     object, which belongs to whoever made it: nothing is shared behind its back.
+
+    Attributes:
+        device: where it lay before.
     """
 
     def __init__(self, tree: object):
         self.tree = tree
+        self.device = device_of(tree)
         self._devices = devices_for(tree)
         self._copies: dict[int, object] = {}
 

@@ -36,6 +36,10 @@ is in it: there a wavefront of 64 or 1,000 images takes half the time, and of 10
 long (docs/speed.md). Nothing was measured on a TPU.
 """
 
+WAVEFRONT_PIXELS = WAVEFRONT_IMAGES["gpu"] * 16 * 16
+"""The most positions of all images of a device, likewise: those that were measured. Of
+larger images a wavefront holds many times what the cached loop does."""
+
 
 class Given(NamedTuple):
     """What is given of each image; a pytree of arrays ``[B, ...]``."""
@@ -95,15 +99,19 @@ def require_method_of(model: PixelModel, method: Method) -> None:
 
 
 def choose_method(
-    model: PixelModel, method: Method, images_per_device: int, platform: str
+    model: PixelModel, way: Way, images_per_device: int, platform: str
 ) -> Method:
     """The method that "auto" stands for on a platform; others as they are.
 
     Raises:
         UserError: see `require_method_of`.
     """
+    method, pixels = way.method, images_per_device * way.height * way.width
     if method == "auto":
-        few = images_per_device <= WAVEFRONT_IMAGES.get(platform, 0)
+        few = (
+            images_per_device <= WAVEFRONT_IMAGES.get(platform, 0)
+            and pixels <= WAVEFRONT_PIXELS
+        )
         possible = few and model.wavefront_lag is not None
         return "wavefront" if possible else "cached"
     require_method_of(model, method)

@@ -107,7 +107,7 @@ def _program(
     graph, params = split(model)
     weights, structure = jax.tree.flatten(params)
     some_given, kinds = jax.tree.flatten(example)
-    job = Job(num_images, 1, num_images, way, for_all_platforms=True)
+    job = Job(num_images, 1, num_images, way)
 
     # Weights are arguments, not constants: XLA would fold constants at compilation,
     # slowly, and round the results in ways of its own.

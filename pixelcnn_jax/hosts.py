@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import NamedSharding
@@ -75,6 +76,13 @@ def first_says(value: int) -> int:
     if not are_several():
         return value
     return int(multihost_utils.broadcast_one_to_all(np.int32(value)))
+
+
+def of_first(tree: T) -> T:
+    """The first process's arrays, in a pytree that all have."""
+    if not are_several():
+        return tree
+    return jax.tree.map(jnp.asarray, multihost_utils.broadcast_one_to_all(tree))
 
 
 def highest(value: int) -> int:

@@ -2,7 +2,7 @@
 
 import math
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,7 @@ from pixelcnn_jax.arguments import (
     require_key,
     require_temperature,
 )
-from pixelcnn_jax.devices import DATA, Placed, device_of, replicated
+from pixelcnn_jax.devices import DATA, Placed, replicated
 from pixelcnn_jax.drawing import (
     NOTHING_GIVEN,
     Drawn,
@@ -87,8 +87,14 @@ class Drawer:
             self.params.warn_if_idle()
         # Integers of 32 bits, of which the program holds the batches and the whole.
         pixels = num_images * way.height * way.width * self.model.config.channels
-        require_memory(f"{num_images} images", 4 * pixels, "draw fewer at a time")
-        job = Job(num_images, -(-num_images // (share * num_devices)), share, way)
+        require_memory(
+            f"{num_images} images",
+            4 * pixels,
+            "draw fewer at a time",
+            there=room_of(self.params.device).there,
+        )
+        batches = -(-num_images // (share * num_devices))
+        job = Job(num_images, batches, share, way, self.params.device)
         threefry = keys.as_threefry(key)
         inputs = (threefry, as_float32(temperature), given, jnp.int32(first))
         if mesh is not None:
@@ -102,11 +108,11 @@ class Drawer:
         return jax.device_put(drawn, home)
 
     def method(
-        self, num_images: int, method: Method, batch_size: int | None = None
+        self, num_images: int, way: Way, batch_size: int | None = None
     ) -> Method:
-        """The method that draws so many images, if this one is asked for."""
-        mesh, share = self._share(num_images, batch_size)
-        return choose_method(self.model, method, share, device_of(mesh).platform)
+        """The method that draws so many images, if this way is asked for."""
+        share = self._share(num_images, batch_size)[1]
+        return choose_method(self.model, way, share, self.params.device.platform)
 
     def _share(
         self, num_images: int, batch_size: int | None
@@ -131,7 +137,7 @@ def _require_room(
     front = order_of(model, way).front_size
     spec = Spec(job.batch_size, way.height, way.width, front)
     caches = jax.eval_shape(lambda: model.init_caches(spec, given.conditions))
-    room = room_of(mesh)
+    room = room_of(job.device, 1 if mesh is None else mesh.size)
     twice = 1 if given.guidance is None else 2
     require_memory(
         f"what is remembered of {room.sharers * job.batch_size} images drawn at a time",
@@ -150,8 +156,9 @@ class Job(NamedTuple):
     """A device's share of a batch."""
     way: Way
     """As asked for: what "auto" stands for is found while the program is traced."""
-    for_all_platforms: bool = False
-    """To be run elsewhere; or else here, where memory is then to suffice."""
+    device: Any = None
+    """That runs it, or one of several that are alike, whose memory is to suffice; None:
+    it is run elsewhere, on any platform."""
 
 
 PLATFORMS = {"cpu": "cpu", "gpu": "cuda", "tpu": "tpu"}
@@ -192,27 +199,29 @@ def run(
     ) -> Drawn:
         # Folded inside the program, once for all its batches.
         model = graph.model(params).folded()
-        platforms = PLATFORMS if job.for_all_platforms else [device_of(mesh).platform]
+        platforms = PLATFORMS if job.device is None else [job.device.platform]
         ways = {
             platform: job.way._replace(
-                method=choose_method(model, job.way.method, job.batch_size, platform)
+                method=choose_method(model, job.way, job.batch_size, platform)
             )
             for platform in platforms
         }
-        way, *others = ways.values()
-        if not job.for_all_platforms and way.method != "full":
+        way = next(iter(ways.values()))
+        if job.device is not None and way.method != "full":
             _require_room(model, way, jax.tree.map(lambda x: x[0], given), job, mesh)
 
         def one_batch(batch: tuple[jax.Array, Given]) -> Drawn:
             index_B, given_B = batch
             keys_B = image_keys(key, index_B)
 
-            def draw(way: Way) -> Drawn:
-                return draw_batch(model, way, keys_B, temperature, given_B)
-
-            if all(other == way for other in others):
-                return draw(way)
-            branches = {PLATFORMS[p]: partial(draw, way) for p, way in ways.items()}
+            # One for each way, since what is the same twice is compiled once.
+            draw = {
+                way: partial(draw_batch, model, way, keys_B, temperature, given_B)
+                for way in set(ways.values())
+            }
+            if len(draw) == 1:
+                return draw[way]()
+            branches = {PLATFORMS[name]: draw[way] for name, way in ways.items()}
             return lax.platform_dependent(**branches)
 
         if job.num_batches == 1:

@@ -4,17 +4,17 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jax.sharding import Mesh
+from jax.core import Tracer
 
 from pixelcnn_jax import hosts, units
 from pixelcnn_jax.arguments import require_count, require_probabilities
-from pixelcnn_jax.devices import Placed, spread
+from pixelcnn_jax.devices import Placed, device_of, spread
 from pixelcnn_jax.errors import require
 from pixelcnn_jax.layers import Conditions, OtherConditions
 from pixelcnn_jax.memory import require_memory, room_of
@@ -72,17 +72,19 @@ def log_prob(
     return of_images(image_log_prob, model, images, given)
 
 
+# Any: JAX has no name for a device's type that checkers accept.
 def _require_memory(
-    model: PixelModel, shape: Sequence[int], cure: str, mesh: Mesh | None = None
+    model: PixelModel, shape: Sequence[int], cure: str, device: Any, together: int = 1
 ) -> None:
     """Raise if a pass over images ``[N, H, W]`` can't fit, before it begins.
 
     Args:
-        mesh: over which they are spread; None: one device has them all.
+        device: that computes it, or one of them.
+        together: over how many devices the images are spread.
     """
     count, height, width = shape
-    room = room_of(mesh)
-    together = room.sharers * -(-count // (1 if mesh is None else mesh.size))
+    room = room_of(device, together)
+    together = room.sharers * -(-count // together)
     require_memory(
         f"the network's pass over {together} images",
         model.image_pass_bytes(together, height, width),
@@ -112,7 +114,13 @@ def require_batch(model: PixelModel, images: Array, given: Conditions) -> None:
     require_images(model, images)
     require(len(images) > 0, "images must be at least 1, got 0")
     require_conditions(model, given, images.shape)
-    _require_memory(model, images.shape[:3], "pass fewer images at a time")
+    cure = "pass fewer images at a time"
+    # Traced images may be spread over any devices.
+    if not isinstance(images, Tracer):
+        sharding = getattr(images, "sharding", None)
+        together = 1 if sharding is None else len(sharding.addressable_devices)
+        device = device_of(nnx.state(model))
+        _require_memory(model, images.shape[:3], cure, device, together)
 
 
 @partial(jax.jit, static_argnums=(0, 1))
@@ -305,7 +313,8 @@ def _in_batches(
     placed = Placed(params)
     mesh = placed.mesh(batch_size)
     shape = (batch_size, *images.shape[1:3])
-    _require_memory(model, shape, "lower batch_size", mesh)
+    together = 1 if mesh is None else mesh.size
+    _require_memory(model, shape, "lower batch_size", placed.device, together)
     if mesh is not None:
         batch_size = -(-batch_size // mesh.size) * mesh.size
     for start in range(first, last, batch_size):

@@ -87,6 +87,15 @@ def configure_jax() -> None:
             jax.config.update("jax_compilation_cache_dir", str(home / "pixelcnn_jax"))
 
 
+def deterministic(platform: str) -> dict[str, bool] | None:
+    """Options of XLA's for programs whose results must be the same in each process.
+
+    On a GPU it may otherwise choose among kernels by their speed, anew each time, and
+    add numbers up in any order. To be passed to ``jax.jit`` as ``compiler_options``.
+    """
+    return {"xla_gpu_deterministic_ops": True} if platform == "gpu" else None
+
+
 def _decided() -> bool:
     """Whether somebody has said how many devices a CPU is."""
     forced = FORCED in os.environ.get("XLA_FLAGS", "")

@@ -2,13 +2,11 @@
 
 import functools
 import os
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
-from jax.sharding import Mesh
 
 from pixelcnn_jax.cgroups import memory_limit
-from pixelcnn_jax.devices import device_of
 from pixelcnn_jax.errors import require
 
 UNKNOWN = 2**40
@@ -41,15 +39,15 @@ class Room(NamedTuple):
     sharers: int
     """Devices that have it together: all of a CPU's."""
     there: int | None
-    """Its bytes; None: the machine's main memory, or one that does not tell."""
+    """Its bytes; None: the machine's main memory."""
 
 
-def room_of(mesh: Mesh | None = None) -> Room:
-    """That of each device of a mesh; None: of where JAX computes by default."""
-    device = device_of(mesh)
+# Any: JAX has no name for a device's type that checkers accept.
+def room_of(device: Any, together: int = 1) -> Room:
+    """That of a device of this process, of so many that work together."""
     if device.platform == "cpu":
-        return Room(1 if mesh is None else mesh.size, None)
-    return Room(1, (device.memory_stats() or {}).get("bytes_limit"))
+        return Room(together, None)
+    return Room(1, (device.memory_stats() or {}).get("bytes_limit", UNKNOWN))
 
 
 def require_memory(

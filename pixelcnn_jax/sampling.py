@@ -7,13 +7,27 @@ import jax.numpy as jnp
 import numpy as np
 
 from pixelcnn_jax.arguments import Scalar, require_count
-from pixelcnn_jax.drawing import METHODS, WAVEFRONT_IMAGES, Given, Method, Way
+from pixelcnn_jax.drawing import (
+    METHODS,
+    WAVEFRONT_IMAGES,
+    WAVEFRONT_PIXELS,
+    Given,
+    Method,
+    Way,
+)
 from pixelcnn_jax.jobs import Drawer
 from pixelcnn_jax.layers import Conditions
 from pixelcnn_jax.models.base import PixelModel
 from pixelcnn_jax.models.input_checks import guidance_of, require_conditions, size_for
 
-__all__ = ["METHODS", "WAVEFRONT_IMAGES", "Method", "Sampler", "sample"]
+__all__ = [
+    "METHODS",
+    "WAVEFRONT_IMAGES",
+    "WAVEFRONT_PIXELS",
+    "Method",
+    "Sampler",
+    "sample",
+]
 
 Array = jax.Array | np.ndarray
 
@@ -101,8 +115,8 @@ def sample(
             of ``H * W``; for models with a `wavefront_lag`. "full" runs the whole
             network for every position, the textbook's loop and the reference. "auto"
             picks "wavefront" for at most `WAVEFRONT_IMAGES` images per device of the
-            platform, where its fewer steps pay, if the model allows it, and otherwise
-            "cached".
+            platform, and `WAVEFRONT_PIXELS`, where its fewer steps pay, if the model
+            allows it, and otherwise "cached".
         batch_size: images drawn at a time, which bounds memory; None: all. The images
             do not depend on it.
         size: height and width of the images; None: those of the training images. The

@@ -6,7 +6,7 @@ next value, choose it as they like, and go on from there.
 
 import dataclasses
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,7 @@ from flax import nnx
 from jax import lax
 
 from pixelcnn_jax.arguments import require_count, require_range
+from pixelcnn_jax.devices import device_of
 from pixelcnn_jax.errors import require
 from pixelcnn_jax.layers import Conditions, Front, Row, Spec
 from pixelcnn_jax.memory import bytes_of, require_memory, room_of
@@ -81,7 +82,8 @@ class Stepper:
         # Copied: what was checked is not to change.
         self._conditions = jax.tree.map(jnp.array, conditions)
         graph, self._params = split(model)
-        self._plan = Plan(graph, batch_size, *size)
+        device = device_of(self._params)
+        self._plan = Plan(graph, batch_size, *size, device)
         self.height, self.width = size
         self.channels, self._levels = model.config.channels, model.config.levels
 
@@ -136,6 +138,8 @@ class Plan(NamedTuple):
     batch_size: int
     height: int
     width: int
+    device: Any
+    """That makes them, whose memory is to suffice."""
 
     def model(self, params: nnx.State) -> PixelModel:
         """The model with these parameters."""
@@ -152,7 +156,7 @@ def begin_steps(plan: Plan, params: nnx.State, given: Conditions) -> StepperStat
         f"what is remembered of {plan.batch_size} images side by side",
         bytes_of(caches),
         "take fewer at a time",
-        there=room_of().there,
+        there=room_of(plan.device).there,
     )
     origin = Front(jnp.zeros(1, jnp.int32), jnp.zeros(1, jnp.int32))
     # States are carried by loops, so they have their final shapes from the start.

@@ -56,8 +56,8 @@ def visit_steps(
         size = known.shape[-2:]
     size = size_for(model, size)
     first_row = 0 if known is None else known_rows(known.reshape(-1, *size))
-    chosen = Drawer(model).method(num_images, method, batch_size)
-    steps = np.asarray(
-        order_of(model, Way(chosen, *size, first_row)).step_of_positions()
-    )
+    way = Way(method, *size, first_row)
+    chosen = Drawer(model).method(num_images, way, batch_size)
+    order = order_of(model, way._replace(method=chosen))
+    steps = np.asarray(order.step_of_positions())
     return steps if known is None else np.where(known, KNOWN, steps)

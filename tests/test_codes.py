@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import pixelcnn_jax as pj
-from pixelcnn_jax import likelihood, memory
+from pixelcnn_jax import devices, likelihood, memory
 from pixelcnn_jax.config import TrainingConfig
 from pixelcnn_jax.likelihood import evaluate
 
@@ -93,10 +93,12 @@ def test_what_counts_is_a_devices_own_memory_and_its_share(monkeypatch):
     one = model.image_pass_bytes(1, WIDE.height, WIDE.width)
     images = np.zeros((4, WIDE.height, WIDE.width, 1), np.uint16)
     room = memory.Room(sharers=1, there=2 * one)  # as of each of two GPUs
-    monkeypatch.setattr(likelihood, "room_of", lambda mesh=None: room)
+    monkeypatch.setattr(likelihood, "room_of", lambda device, together=1: room)
     assert np.isfinite(evaluate(model, images).bits_per_dim)  # two on each
     with pytest.raises(pj.UserError, match="over 4 images must fit in memory"):
         pj.log_prob(model, images)  # on one
+    spread = jax.device_put(images, devices.spread(devices.data_mesh(jax.devices())))
+    assert np.isfinite(pj.log_prob(model, spread)).all()  # by the caller
     with pytest.raises(pj.UserError, match="over 3 images .*; lower batch_size"):
         evaluate(model, np.zeros((6, *images.shape[1:]), np.uint16))
 

@@ -10,7 +10,7 @@ import pytest
 from flax import nnx
 
 import pixelcnn_jax as pj
-from pixelcnn_jax import coding, compression, data
+from pixelcnn_jax import coding, compression, data, machine
 from pixelcnn_jax.config import DataConfig
 from pixelcnn_jax.container import Container
 from tests.conftest import (
@@ -104,10 +104,32 @@ def test_another_model_or_place_is_refused(packed: bytes, monkeypatch):
         pj.decompress(tiny_model(seed=1), packed)
     with pytest.raises(pj.UserError, match="another model, got PixelCNN"):
         pj.decompress(tiny_model(dropout=0.5), packed)
-    here = compression.environment()
-    monkeypatch.setattr(compression, "environment", lambda: "jax 99 elsewhere")
+    here = compression.environment(tiny_model())
+    monkeypatch.setattr(compression, "environment", lambda model: "jax 99 elsewhere")
     with pytest.raises(pj.UserError, match=f"{here}, got jax 99 elsewhere"):
         pj.decompress(tiny_model(), packed)
+
+
+def test_a_coder_computes_by_its_own_precision(packed: bytes, monkeypatch):
+    taken, law = set(), coding.next_law
+
+    def note(*arguments):
+        taken.add(jax.config.jax_default_matmul_precision)
+        return law(*arguments)
+
+    monkeypatch.setattr(coding, "next_law", note)
+    coding._programs.cache_clear()
+    with jax.default_matmul_precision("tensorfloat32"):
+        pj.decompress(tiny_model(), packed)
+    coding._programs.cache_clear()
+    assert taken == {"highest"}
+
+
+def test_programs_for_a_gpu_have_options_that_xla_knows():
+    assert machine.deterministic("cpu") is None
+    options = machine.deterministic("gpu")
+    assert options == {"xla_gpu_deterministic_ops": True}
+    assert jax.jit(lambda x: x + 1, compiler_options=options)(1) == 2
 
 
 def test_a_step_that_computes_otherwise_gives_no_wrong_image(packed: bytes):

@@ -12,6 +12,7 @@ from scipy import stats
 
 import pixelcnn_jax as pj
 from pixelcnn_jax import drawing, jobs, keys, sampling
+from pixelcnn_jax.devices import data_mesh
 from pixelcnn_jax.layers import Conditions, Spec
 from pixelcnn_jax.models import PixelCNN
 from pixelcnn_jax.models.graph import split
@@ -218,11 +219,34 @@ def test_images_do_not_depend_on_the_devices(name: str, number: int, monkeypatch
 
 def test_auto_picks_the_wavefront_for_few_images_and_models_that_have_one():
     plain, gated = member("book"), member("gated")
+
+    def chosen(model, images: int, platform: str, side: int = 16) -> str:
+        way = drawing.Way("auto", side, side)
+        return drawing.choose_method(model, way, images, platform)
+
     for platform, few in drawing.WAVEFRONT_IMAGES.items():
-        assert drawing.choose_method(plain, "auto", few, platform) == "wavefront"
-        assert drawing.choose_method(plain, "auto", few + 1, platform) == "cached"
-        assert drawing.choose_method(gated, "auto", 1, platform) == "cached"
-    assert drawing.choose_method(plain, "auto", 1, "another") == "cached"
+        assert chosen(plain, few, platform) == "wavefront"
+        assert chosen(plain, few + 1, platform) == "cached"
+        assert chosen(gated, 1, platform) == "cached"
+    assert chosen(plain, 1, "another") == "cached"
+    # Of large images it would hold too much.
+    assert chosen(plain, 39, "gpu", 256) == "wavefront"
+    assert chosen(plain, 40, "gpu", 256) == "cached"
+
+
+def test_what_is_loaded_lies_on_the_default_device():
+    second = jax.devices()[1]
+    with jax.default_device(second):
+        model = pj.load("digits")
+        assert pj.sample(model, KEY, 1).devices() == {second}
+        images = jnp.zeros((2, 16, 16, 1), jnp.int32)
+        assert pj.log_prob(model, images).devices() == {second}
+
+
+def test_devices_that_are_a_part_of_all_make_a_mesh(monkeypatch):
+    """Of a TPU, `jax.make_mesh` takes boxes of chips only."""
+    monkeypatch.setattr(jax, "make_mesh", None)
+    assert data_mesh(jax.devices()[1:]).devices.tolist() == jax.devices()[1:]
 
 
 def test_the_default_device_may_be_a_platform_by_name():

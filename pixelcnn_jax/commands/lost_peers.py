@@ -20,6 +20,7 @@ LOST = (
 SIGNS = (
     "Gloo all-reduce failed",
     "Gloo all-gather failed",
+    "NCCL operation",
     "Timeout waiting at barrier",
     "coordination_service_agent.cc",
     "Use error polling to propagate the following error to all tasks",

@@ -11,7 +11,7 @@ import numpy as np
 from orbax.checkpoint import v1
 
 from pixelcnn_jax import hosts
-from pixelcnn_jax.devices import data_mesh, replicated
+from pixelcnn_jax.devices import all_devices, data_mesh, replicated
 from pixelcnn_jax.errors import UserError
 from pixelcnn_jax.files import write_text
 from pixelcnn_jax.models import legacy
@@ -56,7 +56,7 @@ def load(folder: Path, items: Mapping[str, object]) -> Items:
         UserError: the saved ones have others.
     """
     # Onto one device, however many wrote it; the trainer spreads it again.
-    sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    sharding = jax.sharding.SingleDeviceSharding(all_devices()[0])
     if hosts.are_several():
         sharding = replicated(data_mesh(jax.devices()))
     abstract = jax.tree.map(

@@ -16,7 +16,7 @@ def require_memory_for(model: PixelModel, shares: Shares) -> None:
     Raises:
         UserError: they take more than there is.
     """
-    room = room_of(shares.mesh)
+    room = room_of(shares.device, shares.mesh.size)
     images = room.sharers * shares.microbatch
     require_memory(
         f"the network's pass over {images} images and its gradient",

@@ -14,6 +14,7 @@ from pixelcnn_jax import hosts
 from pixelcnn_jax.data import ImageSet, Lazy, batch_order
 from pixelcnn_jax.devices import DATA, replicated
 from pixelcnn_jax.layers import Conditions
+from pixelcnn_jax.memory import room_of
 from pixelcnn_jax.training.shares import Shares
 
 # The rest is for weights, the optimizer's moments and activations.
@@ -94,15 +95,12 @@ def choose_feed(
     images: ImageSet, shares: Shares
 ) -> type["Resident"] | type["SentAhead"]:
     """`Resident` if the images fit on the devices, else `SentAhead`."""
-    size, device = _bytes(images), shares.mesh.devices.flat[0]
-    if device.platform == "cpu":
-        # A CPU's devices share one memory, and each holds a copy.
-        fits = size * shares.mesh.size <= RESIDENT_BYTES_ON_CPU
-    else:
-        memory = (device.memory_stats() or {}).get("bytes_limit")
-        # A device that does not tell is taken to be large enough.
-        fits = memory is None or size <= RESIDENT_SHARE * memory
-    return Resident if fits else SentAhead
+    room = room_of(shares.device, shares.mesh.size)
+    most = RESIDENT_BYTES_ON_CPU if room.there is None else RESIDENT_SHARE * room.there
+    # A CPU's devices share one memory, and each holds a copy.
+    fits = _bytes(images) * room.sharers <= most
+    # All processes must do alike, and their devices need not have as much.
+    return SentAhead if hosts.highest(not fits) else Resident
 
 
 class Resident:

@@ -21,6 +21,7 @@ from pixelcnn_jax.data import (
     ImageSet,
     Lazy,
 )
+from pixelcnn_jax.devices import all_devices
 from pixelcnn_jax.errors import UserError, require
 from pixelcnn_jax.layers import Conditions
 from pixelcnn_jax.likelihood import evaluate
@@ -82,7 +83,7 @@ def learn(
         _require_same_everywhere(source, "training")
     _require_same_everywhere(validation, "validation")
     size = config.model.height, config.model.width
-    require_memory_for(model, share_out(config.training, size, jax.devices()))
+    require_memory_for(model, share_out(config.training, size, all_devices()))
     images = source if isinstance(source, ImageSet) else source.peek()
     images = suited(model, images, "training")
     validation = suited(model, validation, "validation")

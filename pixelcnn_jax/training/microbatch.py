@@ -18,6 +18,7 @@ import jax
 
 from pixelcnn_jax.config import Config, to_json
 from pixelcnn_jax.data import ImageSet
+from pixelcnn_jax.devices import all_devices
 from pixelcnn_jax.files import write_text
 from pixelcnn_jax.models.base import PixelModel
 from pixelcnn_jax.params import to_params
@@ -62,7 +63,7 @@ def with_microbatch(
         images_per_epoch = len(images)
     if (
         config.training.microbatch_size is not None
-        or jax.default_backend() != "cpu"
+        or all_devices()[0].platform != "cpu"
         or jax.process_count() > 1
         or _operations(config, model, images_per_epoch) < WORTH
     ):
@@ -84,7 +85,7 @@ def fastest(
     long as that is faster. Arguments as of `with_microbatch`.
     """
     shape = images.images.shape[1:]
-    first = share_out(config.training, shape, jax.devices())
+    first = share_out(config.training, shape, all_devices())
     updates = config.training.epochs * -(
         -images_per_epoch // config.training.batch_size
     )
@@ -134,13 +135,13 @@ def _operations(config: Config, model: PixelModel, num_images: int) -> float:
 
 def _name(config: Config, images: ImageSet) -> str:
     """Of what decides which microbatch is best."""
-    device = jax.devices()[0]
+    devices = all_devices()
     facts = [
         json.loads(to_json(config))["model"],
         config.training.batch_size,
         images.images.shape,
         str(images.images.dtype),
-        (jax.device_count(), device.device_kind, jax.__version__),
+        (len(devices), devices[0].device_kind, jax.__version__),
     ]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
 

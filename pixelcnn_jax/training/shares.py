@@ -1,7 +1,7 @@
 """How a batch is shared out among devices, and a device's share among microbatches."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jax.sharding import Mesh
 
@@ -23,6 +23,11 @@ class Shares(NamedTuple):
     """Computed one after another; the gradients are summed."""
     microbatch: int
     """Images in each."""
+
+    @property
+    def device(self) -> Any:
+        """One of them, of this process."""
+        return self.mesh.local_devices[0]
 
     @property
     def share(self) -> int:
@@ -49,7 +54,7 @@ def share_out(
     share = -(-config.batch_size // mesh.size)
     if config.microbatch_size is not None:
         most = config.microbatch_size
-    elif mesh.devices.flat[0].platform == "cpu":
+    elif mesh.local_devices[0].platform == "cpu":
         most = max(1, CPU_MICROBATCH_POSITIONS // (image_shape[0] * image_shape[1]))
     else:
         most = share

@@ -2,7 +2,6 @@
 
 import json
 import math
-from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +9,7 @@ import jax.numpy as jnp
 from pixelcnn_jax import hosts
 from pixelcnn_jax.config import TrainingConfig
 from pixelcnn_jax.data import ImageSet
-from pixelcnn_jax.devices import replicated
+from pixelcnn_jax.devices import Devices, all_devices, replicated
 from pixelcnn_jax.machine import warn_of_idle_cores
 from pixelcnn_jax.models.base import PixelModel
 from pixelcnn_jax.params import from_params, to_params
@@ -45,7 +44,7 @@ class Trainer:
         images: ImageSet,
         *,
         seed: int = 0,
-        devices: Sequence[object] | None = None,
+        devices: Devices | None = None,
         feed: type[Feed] | None = None,
         stream: Stream | None = None,
     ):
@@ -53,9 +52,11 @@ class Trainer:
         self.config = config
         self.num_images = len(images)
         self.dims = math.prod(images.images.shape[1:])
-        if devices is None and jax.device_count() == 1:
-            warn_of_idle_cores(jax.default_backend())
-        shares = share_out(config, images.images.shape[1:], devices or jax.devices())
+        if devices is None:
+            devices = all_devices()
+            if len(devices) == 1:
+                warn_of_idle_cores(devices[0].platform)
+        shares = share_out(config, images.images.shape[1:], devices)
         if stream is None:
             order = Order(seed, self.num_images, config.batch_size, shares.width)
             self.batches = order.batches

@@ -15,6 +15,7 @@ from jax.sharding import PartitionSpec
 from pixelcnn_jax.config import TrainingConfig
 from pixelcnn_jax.devices import DATA
 from pixelcnn_jax.likelihood import image_log_prob
+from pixelcnn_jax.machine import deterministic
 from pixelcnn_jax.params import from_params
 from pixelcnn_jax.training.feed import Batches
 from pixelcnn_jax.training.optimizer import ema_update
@@ -76,8 +77,11 @@ class Updates:
         specs = Batches(images_spec, images_spec, share, share, everywhere, everywhere)  # pyright: ignore[reportArgumentType]  # specs in the place of arrays
 
         # The bounds of the loop are traced, so one program makes any number of updates.
-        # No check of varying axes (vma): sums begin as constants.
-        @partial(jax.jit, donate_argnums=0)
+        # No check of varying axes (vma): sums begin as constants. A run that goes on
+        # ends with the bits of one that never stopped.
+        options = deterministic(self._shares.device.platform)
+
+        @partial(jax.jit, donate_argnums=0, compiler_options=options)
         @partial(
             jax.shard_map,
             mesh=self._shares.mesh,

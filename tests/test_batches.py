@@ -106,7 +106,7 @@ def test_a_source_is_asked_for_no_more_at_a_time_than_is_obeyed():
     order = np.concatenate([ORDER, ORDER])
     reader = BatchReader(Batches(order))
     shares = share_out(CONFIG.training, (6, 5), jax.devices())
-    feed = streamed.Streamed(streamed.Stream(reader, 8, lambda x: x), shares, 8)
+    feed = streamed.Streamed(streamed.Stream(reader, 8, lambda x: x, True), shares, 8)
     start = 0
     for count in (1, 2, 5):
         found = feed.batches(0, start, count)
@@ -117,6 +117,12 @@ def test_a_source_is_asked_for_no_more_at_a_time_than_is_obeyed():
         there.go_to(feed.position)
         assert (there.next().images == IMAGES[order[start]]).all()
     feed.close()
+
+
+def test_a_source_that_nobody_goes_back_to_need_not_tell_its_position(monkeypatch):
+    monkeypatch.setattr(Cursor, "get_state", None)
+    config = dataclasses.replace(CONFIG, model=pj.PixelCNNConfig.tiny(num_classes=3))
+    assert pj.fit(config, Batches(ORDER)).history
 
 
 def grain_batches(dies_at: int | None) -> pj.BatchSource:

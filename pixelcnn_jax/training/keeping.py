@@ -28,6 +28,9 @@ are."""
 class Keeper(Protocol):
     """Where the states of a training go; a context manager around its epochs."""
 
+    keeps: bool
+    """Whether anything can go on from what it has."""
+
     def __enter__(self) -> object: ...
 
     def __exit__(self, *exception: object) -> None: ...
@@ -78,6 +81,8 @@ class Keeper(Protocol):
 class InMemory:
     """Keeps nothing: a training that ends with the process."""
 
+    keeps = False
+
     def __enter__(self) -> None:
         pass
 
@@ -111,6 +116,8 @@ class InMemory:
 
 class InFolder:
     """Keeps checkpoints, tables and pictures in the folder of a run, which is held."""
+
+    keeps = True
 
     def __init__(self, run: Run, config: Config):
         self._run, self._config = run, config

@@ -94,7 +94,7 @@ def learn(
     )
     stream, images_per_epoch = None, len(images)
     if isinstance(source, BatchReader):
-        stream = _stream(config, model, source)
+        stream = _stream(config, model, source, keeper.keeps)
         images_per_epoch = stream.batches * config.training.batch_size
     config = keeper.settled(
         config, lambda config: with_microbatch(config, model, images, images_per_epoch)
@@ -159,7 +159,9 @@ def _require_same_everywhere(images: ImageSet, name: str) -> None:
     )
 
 
-def _stream(config: Config, model: PixelModel, reader: BatchReader) -> Stream:
+def _stream(
+    config: Config, model: PixelModel, reader: BatchReader, kept: bool
+) -> Stream:
     number = config.training.batches_per_epoch
     if number is None:
         raise UserError(
@@ -181,7 +183,7 @@ def _stream(config: Config, model: PixelModel, reader: BatchReader) -> Stream:
             condition_map=None if maps is None else np.asarray(maps, map_type),
         )
 
-    return Stream(reader, number, suit)
+    return Stream(reader, number, suit, kept)
 
 
 def _go_on(reader: BatchReader, position: str | None) -> None:

@@ -24,6 +24,8 @@ class Stream(NamedTuple):
     """Of an epoch."""
     suited: Callable[[ImageSet], ImageSet]
     """A batch as the model takes it; raises UserError if it can't be."""
+    kept: bool
+    """Whether the reader's position is kept, for which its source must then tell it."""
 
 
 class _Sent(NamedTuple):
@@ -81,7 +83,8 @@ class Streamed:
         sets, positions = [], []
         for _ in range(number):
             sets.append(self._next())
-            positions.append(self._stream.reader.position())
+            reader = self._stream.reader
+            positions.append(reader.position() if self._stream.kept else None)
         width, share = self._shares.width, self._shares.share
         index = np.full((self._rows, width), -1, np.int32)
         index[:number, : self._size] = np.arange(self._size)

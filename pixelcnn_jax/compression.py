@@ -199,7 +199,7 @@ def environment(model: PixelModel) -> str:
     device = device_of(nnx.state(model))
     place = [platform.machine(), device.device_kind]
     if device.platform != "cpu":  # of whose libraries jaxlib does not decide
-        place.append(device.client.platform_version)
+        place += device.client.platform_version.split()  # of several lines, perhaps
     return " ".join((*versions, *place))
 
 

@@ -3,7 +3,8 @@
 * ``PXL1`` and the CRC-32 of all that follows.
 * Varints: images, height, width, channels, and the length of the text that follows.
 * The text: versions of what computes the probabilities, type of machine, kind of
-  device. Deflated, with words that are likely there known to both sides.
+  device, and on accelerators its platform's version. Deflated, with words that are
+  likely there known to both sides.
 * Fingerprints of the model and of its weights, a checksum of the images.
 * The coder's words, 32 bits each, little-endian.
 

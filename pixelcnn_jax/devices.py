@@ -23,15 +23,20 @@ def all_devices() -> Devices:
     default: Any = jax.config.jax_default_device  # pyright: ignore[reportAttributeAccessIssue]
     if default is None or isinstance(default, str):  # the name of a platform
         return jax.devices(default)
+    if jax.process_count() > 1:  # a device of one can't be that of all
+        return jax.devices(default.platform)
     return [default]
 
 
 def device_of(tree: object) -> Any:
-    """The device that holds arrays, or one of several; the default one of others."""
+    """The device of this process that computes with arrays, or one of several."""
     for leaf in jax.tree.leaves(tree):
-        if isinstance(leaf, jax.Array) and not isinstance(leaf, Tracer):
+        # Those that nobody has put anywhere go where JAX computes by default.
+        concrete = isinstance(leaf, jax.Array) and not isinstance(leaf, Tracer)
+        if concrete and leaf.committed and leaf.sharding.addressable_devices:
             return min(leaf.sharding.addressable_devices, key=lambda x: x.id)
-    return all_devices()[0]
+    process = jax.process_index()
+    return next(x for x in all_devices() if x.process_index == process)
 
 
 def data_mesh(devices: Devices) -> Mesh:
@@ -56,10 +61,9 @@ def devices_for(params: object) -> Devices:
     if not jax.sharding.get_abstract_mesh().empty:
         return []
     # Parameters may be NumPy's, which have no device yet.
-    home = jnp.asarray(leaves[0]).devices()
-    if len(home) > 1:
+    if len(jnp.asarray(leaves[0]).devices()) > 1:
         return []
-    return jax.local_devices(backend=next(iter(home)).platform)
+    return jax.local_devices(backend=device_of(params).platform)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -79,7 +83,7 @@ class Placed:
     object, which belongs to whoever made it: nothing is shared behind its back.
 
     Attributes:
-        device: where it lay before.
+        device: that computes with it as it is, or one of several.
     """
 
     def __init__(self, tree: object):

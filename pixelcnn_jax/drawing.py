@@ -36,9 +36,10 @@ is in it: there a wavefront of 64 or 1,000 images takes half the time, and of 10
 long (docs/speed.md). Nothing was measured on a TPU.
 """
 
-WAVEFRONT_PIXELS = WAVEFRONT_IMAGES["gpu"] * 16 * 16
-"""The most positions of all images of a device, likewise: those that were measured. Of
-larger images a wavefront holds many times what the cached loop does."""
+WAVEFRONT_PIXELS = {"gpu": WAVEFRONT_IMAGES["gpu"] * 16 * 16}
+"""The most positions of all images of a device, likewise, where there is such a limit:
+what was measured. Of larger images a wavefront holds many times what the cached loop
+does."""
 
 
 class Given(NamedTuple):
@@ -108,10 +109,9 @@ def choose_method(
     """
     method, pixels = way.method, images_per_device * way.height * way.width
     if method == "auto":
-        few = (
-            images_per_device <= WAVEFRONT_IMAGES.get(platform, 0)
-            and pixels <= WAVEFRONT_PIXELS
-        )
+        few = images_per_device <= WAVEFRONT_IMAGES.get(
+            platform, 0
+        ) and pixels <= WAVEFRONT_PIXELS.get(platform, pixels)
         possible = few and model.wavefront_lag is not None
         return "wavefront" if possible else "cached"
     require_method_of(model, method)

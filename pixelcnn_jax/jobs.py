@@ -104,8 +104,7 @@ class Drawer:
         if mesh is None:
             return drawn
         # Back to the weights' device, so that results mix with the caller's arrays.
-        home = jnp.asarray(jax.tree.leaves(self.params.tree)[0]).sharding
-        return jax.device_put(drawn, home)
+        return jax.device_put(drawn, self.params.device)
 
     def method(
         self, num_images: int, way: Way, batch_size: int | None = None

@@ -101,26 +101,35 @@ def of_images(
     function: OfImages, model: PixelModel, images: Array, given: Conditions
 ) -> jax.Array:
     """What a function of images says, once all is checked; errors as `log_prob`."""
-    require_batch(model, images, given)
-    graph, params = split(model)
+    graph, params = split_for(model, images, given)
     arrays = jax.tree.map(jnp.asarray, (images, given))
     return _compiled(function, graph, params, *arrays)
 
 
-def require_batch(model: PixelModel, images: Array, given: Conditions) -> None:
-    """Raise unless these are images that the model can take in one pass; see
-    `log_prob`."""
+def split_for(
+    model: PixelModel, images: Array, given: Conditions
+) -> tuple[Graph, nnx.State]:
+    """`models.graph.split` of a model that can take these images in one pass.
+
+    Raises:
+        UserError: it can't; see `log_prob`.
+    """
     require_model(model)
     require_images(model, images)
     require(len(images) > 0, "images must be at least 1, got 0")
     require_conditions(model, given, images.shape)
-    cure = "pass fewer images at a time"
-    # Traced images may be spread over any devices.
-    if not isinstance(images, Tracer):
-        sharding = getattr(images, "sharding", None)
-        together = 1 if sharding is None else len(sharding.addressable_devices)
-        device = device_of(nnx.state(model))
-        _require_memory(model, images.shape[:3], cure, device, together)
+    graph, params = split(model)
+    device, (count, *size) = device_of(params), images.shape[:3]
+    together, traced = 1, isinstance(images, Tracer)
+    if isinstance(images, jax.Array) and not traced:
+        # By the caller, perhaps each of them on every device.
+        together = len(images.sharding.addressable_devices)
+        count = together * images.sharding.shard_shape(images.shape)[0]
+    # Traced images may be spread over any devices, of which a CPU's share one memory.
+    if not traced or device.platform == "cpu":
+        cure = "pass fewer images at a time"
+        _require_memory(model, (count, *size), cure, device, together)
+    return graph, params
 
 
 @partial(jax.jit, static_argnums=(0, 1))

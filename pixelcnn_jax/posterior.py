@@ -14,10 +14,10 @@ from pixelcnn_jax.likelihood import (
     ImageRows,
     image_log_prob,
     of_each_class,
-    require_batch,
+    split_for,
 )
 from pixelcnn_jax.models.base import PixelModel
-from pixelcnn_jax.models.graph import Graph, split
+from pixelcnn_jax.models.graph import Graph
 from pixelcnn_jax.models.input_checks import require_classes
 
 Array = jax.Array | np.ndarray
@@ -56,8 +56,7 @@ def class_log_posterior(
     require_probabilities("the prior", prior, classes)
     any_class = np.zeros(getattr(images, "shape", ())[:1], np.int32)
     given = Conditions(any_class, condition, condition_map)
-    require_batch(model, images, given)
-    graph, params = split(model)
+    graph, params = split_for(model, images, given)
     log_prior = jnp.log(jnp.asarray(prior, jnp.float32))
     arrays = jax.tree.map(jnp.asarray, (images, given))
     return _posterior(graph, params, *arrays, log_prior)

@@ -31,7 +31,7 @@ def visit_steps(
     Args:
         model: that draws.
         num_images: all that are drawn, of completions ``B * num_completions``. On it
-            depends what "auto" stands for, as on ``batch_size``.
+            depends what "auto" stands for, as on ``batch_size`` and ``size``.
         known: bool ``[H, W]`` or ``[B, H, W]``, of a completion.
         method: see `sample`.
         batch_size: likewise.

@@ -99,6 +99,11 @@ def test_what_counts_is_a_devices_own_memory_and_its_share(monkeypatch):
         pj.log_prob(model, images)  # on one
     spread = jax.device_put(images, devices.spread(devices.data_mesh(jax.devices())))
     assert np.isfinite(pj.log_prob(model, spread)).all()  # by the caller
+    everywhere = devices.replicated(devices.data_mesh(jax.devices()))
+    with pytest.raises(pj.UserError, match="over 4 images must fit in memory"):
+        pj.log_prob(model, jax.device_put(images, everywhere))
+    with pytest.raises(pj.UserError, match="over 4 images must fit in memory"):
+        jax.jit(pj.log_prob, static_argnums=0)(model, images)
     with pytest.raises(pj.UserError, match="over 3 images .*; lower batch_size"):
         evaluate(model, np.zeros((6, *images.shape[1:]), np.uint16))
 

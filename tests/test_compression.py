@@ -91,7 +91,7 @@ def test_damaged_data_are_refused(packed: bytes):
 def test_the_header_names_where_it_can_be_read(packed: bytes):
     named = Container.from_bytes(packed).environment
     assert f"pixelcnn_jax {pj.__version__} jax {jax.__version__} jaxlib" in named
-    assert named.endswith(f"{platform.machine()} {jax.devices()[0].device_kind}")
+    assert f"{platform.machine()} {jax.devices()[0].device_kind}" in named
 
 
 def test_no_data_at_all_are_refused():

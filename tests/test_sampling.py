@@ -12,7 +12,7 @@ from scipy import stats
 
 import pixelcnn_jax as pj
 from pixelcnn_jax import drawing, jobs, keys, sampling
-from pixelcnn_jax.devices import data_mesh
+from pixelcnn_jax.devices import all_devices, data_mesh, device_of
 from pixelcnn_jax.layers import Conditions, Spec
 from pixelcnn_jax.models import PixelCNN
 from pixelcnn_jax.models.graph import split
@@ -232,6 +232,7 @@ def test_auto_picks_the_wavefront_for_few_images_and_models_that_have_one():
     # Of large images it would hold too much.
     assert chosen(plain, 39, "gpu", 256) == "wavefront"
     assert chosen(plain, 40, "gpu", 256) == "cached"
+    assert chosen(plain, 8, "cpu", 2048) == "wavefront"
 
 
 def test_what_is_loaded_lies_on_the_default_device():
@@ -241,6 +242,23 @@ def test_what_is_loaded_lies_on_the_default_device():
         assert pj.sample(model, KEY, 1).devices() == {second}
         images = jnp.zeros((2, 16, 16, 1), jnp.int32)
         assert pj.log_prob(model, images).devices() == {second}
+
+
+def test_a_model_that_lies_nowhere_computes_on_the_default_device():
+    second, model = jax.devices()[1], pj.build_model(pj.PixelCNNConfig.tiny())
+    assert device_of(nnx.state(model)) == jax.devices()[0]
+    with jax.default_device(second):
+        assert device_of(nnx.state(model)) == second
+        assert jobs.Drawer(model).params.device == second
+        assert pj.sample(model, KEY, 1).devices() == {second}
+        assert pj.sample(model, KEY, 3).devices() == {second}
+
+
+def test_a_default_device_of_one_process_is_not_that_of_all(monkeypatch):
+    with jax.default_device(jax.devices()[1]):
+        assert all_devices() == [jax.devices()[1]]
+        monkeypatch.setattr(jax, "process_count", lambda: 2)
+        assert all_devices() == jax.devices()
 
 
 def test_devices_that_are_a_part_of_all_make_a_mesh(monkeypatch):

@@ -32,7 +32,7 @@ class Trainer:
         config: how to train.
         images: what to learn, as the model takes it.
         seed: of the images' order, dropout, binarisation and mutation.
-        devices: what to spread each batch over; None: all devices.
+        devices: what to spread each batch over; None: `devices.all_devices`.
         feed: how the images come to the devices; None: as they fit.
         stream: batches to learn, of which ``images`` are the first.
     """

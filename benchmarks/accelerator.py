@@ -16,7 +16,8 @@ end, with exit status 1; the others are measured all the same.
 import dataclasses
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import quality
 import report
@@ -50,6 +51,12 @@ def train_with_the_rest(settings: Settings, bounds: Bounds) -> None:
             output=settings.output,
         )
     )
+
+
+def measure(
+    part: Callable[[Settings, Bounds], Part], settings: Settings, bounds: Bounds
+) -> None:
+    write(settings, part(settings, bounds))
 
 
 def write(settings: Settings, part: Part) -> None:
@@ -88,23 +95,24 @@ def main(settings: Settings) -> None:
         run = pj.preset("mnist-binary")
         data.load(dataclasses.replace(run.data, data_dir=settings.data_dir), run.model)
     bounds, failed = Bounds(settings.minutes), []
+
+    def attempt(name: str, work: Callable[[], None]) -> None:
+        left = bounds.seconds
+        try:
+            work()
+        # Whatever it is: the machine may be there but once.
+        except Exception:
+            traceback.print_exc()
+            failed.append(name)
+        else:
+            print(f"{name} took {left - bounds.seconds:.0f} s\n")
+
     for part in PARTS:
         # The limits are needed for the shares of others.
         wanted = part is limits or part.__name__ in settings.parts
         if wanted and bounds.seconds > 0:
-            left = bounds.seconds
-            try:
-                write(settings, part(settings, bounds))
-                print(f"{part.__name__} took {left - bounds.seconds:.0f} s\n")
-            # Whatever it is: the machine may be there but once.
-            except Exception:
-                traceback.print_exc()
-                failed.append(part.__name__)
-    try:
-        train_with_the_rest(settings, bounds)
-    except Exception:
-        traceback.print_exc()
-        failed.append("the training")
+            attempt(part.__name__, partial(measure, part, settings, bounds))
+    attempt("the training", partial(train_with_the_rest, settings, bounds))
     if failed:
         sys.exit(f"failed: {', '.join(failed)}; their errors stand above")
 

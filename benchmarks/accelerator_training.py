@@ -39,13 +39,16 @@ def training(settings: Settings, bounds: Bounds) -> Part:
         # A CPU has no TF32.
         if label != "TF32" or jax.default_backend() != "cpu"
     ]
-    makes = [partial(_updates, settings, *one) for one in works]
+    makes = [
+        partial(_updates, settings, name, precision, dtype)
+        for name, _, precision, dtype in works
+    ]
     labels, seconds = list(works), all_seconds(settings, bounds, makes)
     with mock.patch.object(convolution, "convolve_reverse", _by_xla):
         for name, label, precision, dtype in works:
             if name == "book" and precision != "highest":
                 jax.clear_caches()  # traced anew
-                make = partial(_updates, settings, name, label, precision, dtype)
+                make = partial(_updates, settings, name, precision, dtype)
                 labels.append((name, f"{label}, XLA's", precision, dtype))
                 seconds += all_seconds(settings, bounds, [make])
     jax.clear_caches()
@@ -72,9 +75,7 @@ def _work(settings: Settings, name: str, dtype: str) -> Work:
     return work(settings, name, "training", size, dtype=dtype, steps=4)
 
 
-def _updates(
-    settings: Settings, name: str, label: str, precision: Any, dtype: str
-) -> Contestant:
+def _updates(settings: Settings, name: str, precision: Any, dtype: str) -> Contestant:
     with jax.default_matmul_precision(precision):
         one = worker.in_this_process(name, _work(settings, name, dtype))
     turn = jax.default_matmul_precision(precision)(one.turn)

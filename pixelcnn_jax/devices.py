@@ -48,6 +48,11 @@ def data_mesh(devices: Devices) -> Mesh:
     return Mesh(np.asarray(devices), **axis)
 
 
+def size_of(mesh: Mesh | None) -> int:
+    """How many devices work together; without a mesh one."""
+    return 1 if mesh is None else mesh.size
+
+
 def devices_for(params: object) -> Devices:
     """All devices of the kind that holds these parameters.
 

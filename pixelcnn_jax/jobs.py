@@ -18,7 +18,7 @@ from pixelcnn_jax.arguments import (
     require_key,
     require_temperature,
 )
-from pixelcnn_jax.devices import DATA, Placed, replicated
+from pixelcnn_jax.devices import DATA, Placed, replicated, size_of
 from pixelcnn_jax.drawing import (
     NOTHING_GIVEN,
     Drawn,
@@ -82,7 +82,7 @@ class Drawer:
         """
         require_drawable(key, way.method, temperature)
         mesh, share = self._share(num_images, batch_size)
-        num_devices = 1 if mesh is None else mesh.size
+        num_devices = size_of(mesh)
         if mesh is None and share > 1:
             self.params.warn_if_idle()
         # Integers of 32 bits, of which the program holds the batches and the whole.
@@ -122,7 +122,7 @@ class Drawer:
         batch = num_images if batch_size is None else min(batch_size, num_images)
         mesh = self.params.mesh(batch)
         # Rounded up: all devices run one program, and what is too much is dropped.
-        return mesh, -(-batch // (1 if mesh is None else mesh.size))
+        return mesh, -(-batch // size_of(mesh))
 
 
 def _require_room(
@@ -133,10 +133,12 @@ def _require_room(
     Args:
         given: of a device's share of the batch.
     """
+    if way.method == "full":  # which has none
+        return
     front = order_of(model, way).front_size
     spec = Spec(job.batch_size, way.height, way.width, front)
     caches = jax.eval_shape(lambda: model.init_caches(spec, given.conditions))
-    room = room_of(job.device, 1 if mesh is None else mesh.size)
+    room = room_of(job.device, size_of(mesh))
     twice = 1 if given.guidance is None else 2
     require_memory(
         f"what is remembered of {room.sharers * job.batch_size} images drawn at a time",
@@ -164,6 +166,17 @@ PLATFORMS = {"cpu": "cpu", "gpu": "cuda", "tpu": "tpu"}
 """What a program is lowered for, by the name that devices have for it."""
 
 
+def _ways(model: PixelModel, job: Job) -> dict[str, Way]:
+    """How it is drawn on each platform where it may run; no method is "auto"."""
+    platforms = PLATFORMS if job.device is None else [job.device.platform]
+    return {
+        platform: job.way._replace(
+            method=choose_method(model, job.way, job.batch_size, platform)
+        )
+        for platform in platforms
+    }
+
+
 @partial(jax.jit, static_argnums=(0, 1, 2))
 def run(
     graph: Graph,
@@ -176,7 +189,7 @@ def run(
     first: jax.Array | int,
 ) -> Drawn:
     """Draw all batches of a job."""
-    num_devices = 1 if mesh is None else mesh.size
+    num_devices = size_of(mesh)
     shape = (job.num_batches, num_devices * job.batch_size)
     # An image's key comes from its index in the job, whatever its batch or device.
     index = first + jnp.arange(math.prod(shape), dtype=jnp.int32).reshape(shape)
@@ -198,16 +211,11 @@ def run(
     ) -> Drawn:
         # Folded inside the program, once for all its batches.
         model = graph.model(params).folded()
-        platforms = PLATFORMS if job.device is None else [job.device.platform]
-        ways = {
-            platform: job.way._replace(
-                method=choose_method(model, job.way, job.batch_size, platform)
-            )
-            for platform in platforms
-        }
-        way = next(iter(ways.values()))
-        if job.device is not None and way.method != "full":
-            _require_room(model, way, jax.tree.map(lambda x: x[0], given), job, mesh)
+        ways = _ways(model, job)
+        if job.device is not None:
+            way = ways[job.device.platform]
+            first_batch = jax.tree.map(lambda x: x[0], given)
+            _require_room(model, way, first_batch, job, mesh)
 
         def one_batch(batch: tuple[jax.Array, Given]) -> Drawn:
             index_B, given_B = batch
@@ -219,7 +227,8 @@ def run(
                 for way in set(ways.values())
             }
             if len(draw) == 1:
-                return draw[way]()
+                (alone,) = draw.values()
+                return alone()
             branches = {PLATFORMS[name]: draw[way] for name, way in ways.items()}
             return lax.platform_dependent(**branches)
 

@@ -14,7 +14,7 @@ from jax.core import Tracer
 
 from pixelcnn_jax import hosts, units
 from pixelcnn_jax.arguments import require_count, require_probabilities
-from pixelcnn_jax.devices import Placed, device_of, spread
+from pixelcnn_jax.devices import Placed, device_of, size_of, spread
 from pixelcnn_jax.errors import require
 from pixelcnn_jax.layers import Conditions, OtherConditions
 from pixelcnn_jax.memory import require_memory, room_of
@@ -84,10 +84,10 @@ def _require_memory(
     """
     count, height, width = shape
     room = room_of(device, together)
-    together = room.sharers * -(-count // together)
+    images = room.sharers * -(-count // together)
     require_memory(
-        f"the network's pass over {together} images",
-        model.image_pass_bytes(together, height, width),
+        f"the network's pass over {images} images",
+        model.image_pass_bytes(images, height, width),
         cure,
         there=room.there,
     )
@@ -119,17 +119,23 @@ def split_for(
     require(len(images) > 0, "images must be at least 1, got 0")
     require_conditions(model, given, images.shape)
     graph, params = split(model)
-    device, (count, *size) = device_of(params), images.shape[:3]
-    together, traced = 1, isinstance(images, Tracer)
-    if isinstance(images, jax.Array) and not traced:
-        # By the caller, perhaps each of them on every device.
+    _require_memory_for(model, images, device_of(params))
+    return graph, params
+
+
+def _require_memory_for(model: PixelModel, images: Array, device: Any) -> None:
+    """`_require_memory` of images that lie where the caller has put them."""
+    together, (count, *size) = 1, images.shape[:3]
+    if isinstance(images, Tracer):
+        # They may be spread over any devices, of which a CPU's share one memory.
+        if device.platform != "cpu":
+            return
+    elif isinstance(images, jax.Array):
+        # Perhaps each of them on every device.
         together = len(images.sharding.addressable_devices)
         count = together * images.sharding.shard_shape(images.shape)[0]
-    # Traced images may be spread over any devices, of which a CPU's share one memory.
-    if not traced or device.platform == "cpu":
-        cure = "pass fewer images at a time"
-        _require_memory(model, (count, *size), cure, device, together)
-    return graph, params
+    cure = "pass fewer images at a time"
+    _require_memory(model, (count, *size), cure, device, together)
 
 
 @partial(jax.jit, static_argnums=(0, 1))
@@ -322,8 +328,8 @@ def _in_batches(
     placed = Placed(params)
     mesh = placed.mesh(batch_size)
     shape = (batch_size, *images.shape[1:3])
-    together = 1 if mesh is None else mesh.size
-    _require_memory(model, shape, "lower batch_size", placed.device, together)
+    cure = "lower batch_size"
+    _require_memory(model, shape, cure, placed.device, size_of(mesh))
     if mesh is not None:
         batch_size = -(-batch_size // mesh.size) * mesh.size
     for start in range(first, last, batch_size):

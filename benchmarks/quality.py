@@ -87,7 +87,7 @@ def load(settings: Settings, run: pj.Config) -> tuple[ImageSet, ImageSet, ImageS
         order = np.random.default_rng(0).permutation(len(both))
         held_out, rest = np.split(order, [run.data.validation_images])
         train, validation = both.choose(np.sort(rest)), both.choose(held_out)
-    sizes = (64, 32, 32) if settings.quick else (None, None, settings.test_images)
+    sizes = (256, 32, 32) if settings.quick else (None, None, settings.test_images)
     parts = zip((train, validation, test), sizes, strict=True)
     train, validation, test = (
         part.for_model(run.model).choose(slice(size)) for part, size in parts
@@ -154,7 +154,13 @@ def train_and_test(settings: Settings, recipe: str, minutes: float) -> dict[str,
     run = STUDIES[settings.study][recipe]
     model = dataclasses.replace(run.model, dtype=settings.dtype)
     if settings.quick:
-        model = type(model).tiny(height=4, width=4, num_classes=model.num_classes)
+        model = type(model).tiny(
+            height=4,
+            width=4,
+            levels=model.levels,
+            distribution=model.distribution,
+            num_classes=model.num_classes,
+        )
     run = dataclasses.replace(run, model=model)
     train, validation, test = load(settings, run)
     folder = settings.workdir / settings.run_name(recipe, minutes)

@@ -182,9 +182,9 @@ def phases(settings: Settings, bounds: Bounds) -> Part:
         f"PixelCNN++ with {config.filters} filters, {config.num_resnets} resnets, 2"
         f" resolutions, {side}x{side}. The step of a coarser grid is skipped by a"
         " conditional, or the walk is compiled for each place of a cell"
-        " (`drawing.Way.static_phases`, `Order.period`), which takes longer to compile."
-        " Static phases should be the platform's default where the last column is above"
-        " 1.",
+        " (`drawing.Way.static_phases`, `Order.period`), which takes longer to compile:"
+        " static phases should be the platform's default where the last column is far"
+        " enough above 1 to pay for that.",
         ("images", "conditionals, seconds", "static, seconds", "conditionals / static"),
         rows,
     )

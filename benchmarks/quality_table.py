@@ -42,7 +42,7 @@ def cells(found: dict[str, Any]) -> list[str]:
         digits(found["nats_per_image"]),
         f"{found['bits_per_dim']:.4f} +- {found['standard_error']:.4f}",
         "" if marginal is None else f"{marginal:.4f}",
-        f"{found['hardware']['cpu']}, {found['date'][:10]}, {found['commit']}",
+        f"{_processor(found)}, {found['date'][:10]}, {found['commit']}",
     ]
 
 
@@ -50,6 +50,11 @@ def _name(found: dict[str, Any]) -> str:
     """The recipe, and the number type of products, if it is not float32."""
     dtype = found["config"]["model"]["dtype"]
     return found["recipe"] if dtype == "float32" else f"{found['recipe']} ({dtype})"
+
+
+def _processor(found: dict[str, Any]) -> str:
+    hardware = found["hardware"]
+    return hardware["cpu" if hardware["backend"] == "cpu" else "device_kind"]
 
 
 def draw(found: list[dict[str, Any]]) -> Figure:

@@ -178,6 +178,25 @@ def test_a_model_learns():
     assert 1 / 30 < bits < 1 / 30 + 0.02
 
 
+def test_one_call_of_updates_is_under_way_at_a_time(monkeypatch):
+    """Of several hundred, XLA's CPU devices miss each other and end the process."""
+    model = pj.build_model(pj.PixelCNNConfig.tiny())
+    images = np.zeros((640, 6, 5, 1), np.uint8)
+    trainer = make_trainer(model, TrainingConfig(batch_size=16), images)
+    assert len(jax.devices()) == 2
+    ready, updates = [], trainer._updates
+
+    def seen(state: TrainState, batches: Batches) -> TrainState:
+        ready.append(all(leaf.is_ready() for leaf in jax.tree.leaves(state)))
+        return updates(state, batches)
+
+    monkeypatch.setattr(trainer, "_updates", seen)
+    state = trainer.init()
+    for epoch in range(4):
+        state = run_epoch(trainer, state, epoch)
+    assert ready == [True] * 4
+
+
 def test_learning_rate_follows_its_schedule():
     config = TrainingConfig(epochs=4, batch_size=5, learning_rate=0.1)
     constant = learning_rate(config, 8)

@@ -56,6 +56,7 @@ class Trainer:
             devices = all_devices()
             if len(devices) == 1:
                 warn_of_idle_cores(devices[0].platform)
+        self._devices = devices
         shares = share_out(config, images.images.shape[1:], devices)
         if stream is None:
             order = Order(seed, self.num_images, config.batch_size, shares.width)
@@ -106,6 +107,10 @@ class Trainer:
             The new state, and how many updates were made: at least one, at most
             ``count``. The buffers of the old state are given away.
         """
+        if len(self._devices) > 1 and self._devices[0].platform == "cpu":
+            # Updates that wait take the threads with which the devices of those under
+            # way meet, and XLA ends the process.
+            jax.block_until_ready(state)
         batches = self._feed.batches(epoch, start, count)
         # On every device; nothing moves if it is there.
         state = hosts.place(state, self._everywhere)

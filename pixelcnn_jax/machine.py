@@ -87,13 +87,28 @@ def configure_jax() -> None:
             jax.config.update("jax_compilation_cache_dir", str(home / "pixelcnn_jax"))
 
 
-def deterministic(platform: str) -> dict[str, bool] | None:
+def deterministic(platform: str) -> dict[str, bool | int] | None:
     """Options of XLA's for programs whose results must be the same in each process.
 
     On a GPU it may otherwise choose among kernels by their speed, anew each time, and
     add numbers up in any order. To be passed to ``jax.jit`` as ``compiler_options``.
     """
     return {"xla_gpu_deterministic_ops": True} if platform == "gpu" else None
+
+
+PATIENCE = 7 * 24 * 3600
+"""Seconds that a device of a CPU waits for the others."""
+
+
+def for_updates(platform: str) -> dict[str, bool | int] | None:
+    """Options of XLA's for a program in which devices meet: `deterministic`, patient.
+
+    XLA ends a process whose devices of a CPU wait for each other for 40 s, also if the
+    process was stopped meanwhile: Ctrl-Z, or a laptop that slept.
+    """
+    if platform == "cpu":
+        return {"xla_cpu_collective_call_terminate_timeout_seconds": PATIENCE}
+    return deterministic(platform)
 
 
 def _decided() -> bool:

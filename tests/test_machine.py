@@ -11,6 +11,8 @@ import pytest
 
 import pixelcnn_jax as pj
 from pixelcnn_jax import machine
+from pixelcnn_jax.config import TrainingConfig
+from pixelcnn_jax.training import Trainer
 from tests.family import member
 
 
@@ -36,6 +38,25 @@ def test_all_cores_become_devices():
 
 def test_what_the_user_has_decided_stays():
     assert pj.use_all_cores() == len(jax.devices()) == 2
+
+
+def test_devices_that_meet_wait_for_a_process_that_was_stopped(monkeypatch):
+    """XLA knows the option, and updates are compiled with it."""
+    patient = {"xla_cpu_collective_call_terminate_timeout_seconds": machine.PATIENCE}
+    assert machine.for_updates("cpu") == patient and machine.PATIENCE >= 24 * 3600
+    assert machine.for_updates("gpu") == machine.deterministic("gpu")
+    compiled = []
+    jit = jax.jit
+    monkeypatch.setattr(
+        jax,
+        "jit",
+        lambda f, **options: compiled.append(options) or jit(f, **options),
+    )
+    images = np.zeros((8, 6, 5, 1), np.uint8)
+    model = pj.build_model(pj.PixelCNNConfig.tiny())
+    trainer = Trainer(model, TrainingConfig(batch_size=8), pj.ImageSet(images))
+    trainer.run(trainer.init(), 0, 0, 1)
+    assert {"donate_argnums": 0, "compiler_options": patient} in compiled
 
 
 @pytest.mark.usefixtures("undecided")

@@ -16,6 +16,9 @@ from jax.typing import DTypeLike
 
 from pixelcnn_jax.masks import Taps
 
+OLD_XLA = jax.__version_info__ < (0, 11)
+"""On a CPU it moves bfloat16 as float32, and rounds each copy anew."""
+
 
 def shift(x_CBHW: jax.Array, taps: Taps) -> list[jax.Array]:
     """What lies at each tap from every position; zeros outside the image."""
@@ -140,7 +143,16 @@ def convolve_reverse(
     Args:
         x_CBHW: in ``dtype``.
     """
-    return weigh_maps(gather(shift(x_CBHW, taps), 0, dtype), kernel_TCD, dtype)
+    return weigh_maps(_gather_maps(x_CBHW.astype(dtype), taps), kernel_TCD, dtype)
+
+
+def _gather_maps(x_CBHW: jax.Array, taps: Taps) -> jax.Array:
+    """`gather` of `shift`, without a gradient."""
+    if x_CBHW.dtype != jnp.bfloat16 or not OLD_XLA:
+        return gather(shift(x_CBHW, taps), 0, x_CBHW.dtype)
+    bits = lax.bitcast_convert_type(x_CBHW, jnp.uint16)
+    moved = gather(shift(bits, taps), 0, jnp.uint16)
+    return lax.bitcast_convert_type(moved, jnp.bfloat16)
 
 
 def _convolve_forward(
@@ -160,7 +172,7 @@ def _convolve_backward(
     features = x_CBHW.shape[0]
     # An input feeds the outputs that lie at the opposite of each tap.
     opposite = tuple((-row, -column) for row, column in taps)
-    gathered = _flat(gather(shift(dy_DBHW.astype(dtype), opposite), 0, dtype))
+    gathered = _flat(_gather_maps(dy_DBHW.astype(dtype), opposite))
     # Without the barrier XLA folds the kernel's transposition into the product, which
     # takes longer than transposing this small matrix by itself.
     flipped = lax.optimization_barrier(

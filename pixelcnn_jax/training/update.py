@@ -15,7 +15,7 @@ from jax.sharding import PartitionSpec
 from pixelcnn_jax.config import TrainingConfig
 from pixelcnn_jax.devices import DATA
 from pixelcnn_jax.likelihood import image_log_prob
-from pixelcnn_jax.machine import deterministic
+from pixelcnn_jax.machine import for_updates
 from pixelcnn_jax.params import from_params
 from pixelcnn_jax.training.feed import Batches
 from pixelcnn_jax.training.optimizer import ema_update
@@ -78,8 +78,8 @@ class Updates:
 
         # The bounds of the loop are traced, so one program makes any number of updates.
         # No check of varying axes (vma): sums begin as constants. A run that goes on
-        # ends with the bits of one that never stopped.
-        options = deterministic(self._shares.device.platform)
+        # ends with the bits of one that never stopped, and one that is stopped goes on.
+        options = for_updates(self._shares.device.platform)
 
         @partial(jax.jit, donate_argnums=0, compiler_options=options)
         @partial(

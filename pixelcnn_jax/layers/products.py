@@ -8,6 +8,7 @@ bfloat16, and it is what the matrix units of CPUs and accelerators do.
 import math
 from collections.abc import Sequence
 from functools import partial
+from typing import NoReturn
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +19,35 @@ from pixelcnn_jax.masks import Taps
 
 OLD_XLA = jax.__version_info__ < (0, 11)
 """On a CPU it moves bfloat16 as float32, and rounds each copy anew."""
+
+
+def moved_type(dtype: DTypeLike) -> jnp.dtype:
+    """The type of values that are moved and not computed with, such as a cache's.
+
+    With an XLA that moves bfloat16 badly, integers of the same bits.
+    """
+    as_bits = OLD_XLA and jnp.dtype(dtype) == jnp.bfloat16
+    return jnp.dtype(jnp.uint16 if as_bits else dtype)
+
+
+def to_move(x: jax.Array, dtype: DTypeLike) -> jax.Array:
+    """Rounded to ``dtype``, as its `moved_type`: `gather` turns them back."""
+    x = x.astype(dtype)
+    return x if x.dtype == moved_type(dtype) else _bits(x)
+
+
+@jax.custom_jvp
+def _bits(x: jax.Array) -> jax.Array:
+    return lax.bitcast_convert_type(x, jnp.uint16)
+
+
+@_bits.defjvp
+def _no_derivative(primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> NoReturn:
+    # Bits would pass for constants.
+    raise NotImplementedError(
+        "cached steps in bfloat16 have no derivative before jax 0.11; differentiate an"
+        " image pass, or take float32"
+    )
 
 
 def shift(x_CBHW: jax.Array, taps: Taps) -> list[jax.Array]:
@@ -34,8 +64,15 @@ def shift(x_CBHW: jax.Array, taps: Taps) -> list[jax.Array]:
 
 
 def gather(taps: Sequence[jax.Array], axis: int, dtype: DTypeLike) -> jax.Array:
-    """All that a kernel sees, tap after tap along the features' axis."""
-    return jnp.concatenate([tap.astype(dtype) for tap in taps], axis)
+    """All that a kernel sees, tap after tap along the features' axis.
+
+    Args:
+        taps: numbers, or some of them `to_move`.
+    """
+    if all(tap.dtype != jnp.uint16 for tap in taps):
+        return jnp.concatenate([tap.astype(dtype) for tap in taps], axis)
+    bits = [tap if tap.dtype == jnp.uint16 else to_move(tap, dtype) for tap in taps]
+    return lax.bitcast_convert_type(jnp.concatenate(bits, axis), dtype)
 
 
 def weigh_maps(x_KBHW: jax.Array, kernel_TCD: jax.Array, dtype: DTypeLike) -> jax.Array:
@@ -143,16 +180,11 @@ def convolve_reverse(
     Args:
         x_CBHW: in ``dtype``.
     """
-    return weigh_maps(_gather_maps(x_CBHW.astype(dtype), taps), kernel_TCD, dtype)
+    return weigh_maps(_gather_maps(x_CBHW, taps, dtype), kernel_TCD, dtype)
 
 
-def _gather_maps(x_CBHW: jax.Array, taps: Taps) -> jax.Array:
-    """`gather` of `shift`, without a gradient."""
-    if x_CBHW.dtype != jnp.bfloat16 or not OLD_XLA:
-        return gather(shift(x_CBHW, taps), 0, x_CBHW.dtype)
-    bits = lax.bitcast_convert_type(x_CBHW, jnp.uint16)
-    moved = gather(shift(bits, taps), 0, jnp.uint16)
-    return lax.bitcast_convert_type(moved, jnp.bfloat16)
+def _gather_maps(x_CBHW: jax.Array, taps: Taps, dtype: DTypeLike) -> jax.Array:
+    return gather(shift(to_move(x_CBHW, dtype), taps), 0, dtype)
 
 
 def _convolve_forward(
@@ -172,7 +204,7 @@ def _convolve_backward(
     features = x_CBHW.shape[0]
     # An input feeds the outputs that lie at the opposite of each tap.
     opposite = tuple((-row, -column) for row, column in taps)
-    gathered = _flat(_gather_maps(dy_DBHW.astype(dtype), opposite))
+    gathered = _flat(_gather_maps(dy_DBHW, opposite, dtype))
     # Without the barrier XLA folds the kernel's transposition into the product, which
     # takes longer than transposing this small matrix by itself.
     flipped = lax.optimization_barrier(

@@ -24,6 +24,7 @@ from jax import lax
 from jax.typing import DTypeLike
 
 from pixelcnn_jax.layers.base import At, Front, Row, Spec, start_indices
+from pixelcnn_jax.layers.products import moved_type, to_move
 from pixelcnn_jax.masks import Taps, reach
 
 
@@ -44,17 +45,22 @@ class Ring:
         return cls(*reach(taps))
 
     def empty(self, spec: Spec, features: int, dtype: DTypeLike) -> jax.Array:
-        """All zeros; it has a row more for each further row that a front spans."""
+        """All zeros; it has a row more for each further row that a front spans.
+
+        Args:
+            dtype: of the operands of products; the ring is of its `moved_type`.
+        """
         # The top row of a front still reads `above` rows up while the lowest is
         # written: with a row less, that would overwrite what is read.
         columns = self.left + spec.width + self.right
         shape = (self.above + spec.rows, columns, spec.batch_size, features)
-        return jnp.zeros(shape, dtype)
+        return jnp.zeros(shape, moved_type(dtype))
 
     def write(self, cache: jax.Array, at: At, x_FBC: jax.Array) -> jax.Array:
         """The cache with the features at these positions put in."""
         # The rounding that operands of products get anyway: it costs no precision here.
-        x_FBC = x_FBC.astype(cache.dtype)
+        is_bits = cache.dtype == jnp.uint16
+        x_FBC = to_move(x_FBC, jnp.bfloat16 if is_bits else cache.dtype)
         if isinstance(at, Row):
             start = (at.row % cache.shape[0], self.left, 0, 0)
             return lax.dynamic_update_slice(cache, x_FBC[None], start_indices(*start))
@@ -70,7 +76,7 @@ class Ring:
     def read(
         self, cache: jax.Array, at: At, taps: Taps, stride: int = 1
     ) -> list[jax.Array]:
-        """What each tap sees from these positions, each ``[F, B, C]``.
+        """What each tap sees from these positions, each ``[F, B, C]``, for `gather`.
 
         With a stride, ``at`` is on a coarser grid than the ring: every ``stride``-th
         row and column.

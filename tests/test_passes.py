@@ -14,6 +14,7 @@ from pixelcnn_jax.layers import (
     ImagePass,
     Row,
     Spec,
+    products,
 )
 from pixelcnn_jax.masks import above, as_square, block, left, square
 from tests.conftest import random_images, some_conditions
@@ -143,6 +144,30 @@ def test_products_of_bfloat16_have_float32_sums():
     assert rough.init_cache(spec).dtype.itemsize == 2
     out, _ = rough.step(rough.init_cache(spec), front(0, 0), x[:, 0, 0, :2].T[None])
     assert out.dtype == jnp.float32
+
+
+def test_cached_steps_in_bfloat16_have_a_derivative_or_say_that_they_have_none():
+    layer = CausalConv(3, 4, square(3), dtype="bfloat16", rngs=nnx.Rngs(0))
+    cache = layer.init_cache(Spec(2, 5, 5))
+    total = lambda x: layer.step(cache, front(0, 0), x)[0].sum()  # noqa: E731
+    if products.OLD_XLA:
+        with pytest.raises(NotImplementedError, match="no derivative before jax 0.11"):
+            jax.grad(total)(jnp.ones((1, 2, 3)))
+    else:
+        assert np.abs(jax.grad(total)(jnp.ones((1, 2, 3)))).min() > 0
+
+
+@pytest.mark.parametrize("forward", [False, True])
+def test_maps_in_bfloat16_have_the_derivative_of_float32(forward: bool):
+    exact, rough = (
+        CausalConv(3, 4, square(3), dtype=dtype, rngs=nnx.Rngs(0))
+        for dtype in ("float32", "bfloat16")
+    )
+    x = jax.random.normal(jax.random.key(0), (3, 2, 5, 5))
+    way = jax.jacfwd if forward else jax.jacrev
+    expected, found = (way(layer)(x) for layer in (exact, rough))
+    np.testing.assert_allclose(found, expected, atol=0.01)
+    assert np.abs(expected).max() > 0.1
 
 
 def test_a_front_of_several_positions_equals_them_one_by_one():

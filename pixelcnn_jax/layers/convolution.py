@@ -13,7 +13,7 @@ from pixelcnn_jax.layers.products import (
     add_to_maps,
     convolve_reverse,
     gather,
-    shift,
+    gather_maps,
     weigh_maps,
     weigh_maps_reverse,
     weigh_steps,
@@ -131,7 +131,7 @@ class CausalConv(CausalLayer[jax.Array, jax.Array | tuple[()]]):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """The image pass: ``[C, B, H, W]`` to float32 ``[D, B, H, W]``."""
-        gathered = gather(shift(x, self.taps), 0, self.dtype)
+        gathered = gather_maps(x, self.taps, self.dtype)
         y = weigh_maps(gathered, self.effective_kernel(), self.dtype)
         return self._biased(y)
 
@@ -143,7 +143,7 @@ class CausalConv(CausalLayer[jax.Array, jax.Array | tuple[()]]):
         # than inputs, it is cheaper to gather the inputs.
         widens = self.out_features > 2 * self.in_features
         if self.is_pointwise or widens:
-            gathered = gather(shift(x, self.taps), 0, self.dtype)
+            gathered = gather_maps(x, self.taps, self.dtype)
             y = weigh_maps_reverse(self.dtype, gathered, kernel)
         else:
             y = convolve_reverse(self.taps, self.dtype, x, kernel)

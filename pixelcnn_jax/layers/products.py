@@ -75,6 +75,27 @@ def gather(taps: Sequence[jax.Array], axis: int, dtype: DTypeLike) -> jax.Array:
     return lax.bitcast_convert_type(jnp.concatenate(bits, axis), dtype)
 
 
+def gather_maps(x_CBHW: jax.Array, taps: Taps, dtype: DTypeLike) -> jax.Array:
+    """All that a kernel sees from every position, ``[T * C, B, H, W]``."""
+    x = x_CBHW.astype(dtype)
+    if x.dtype == moved_type(dtype):
+        return gather(shift(x, taps), 0, dtype)
+    return _gather_bits(x, taps)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(1,))
+def _gather_bits(x_CBHW: jax.Array, taps: Taps) -> jax.Array:
+    return gather(shift(_bits(x_CBHW), taps), 0, x_CBHW.dtype)
+
+
+@_gather_bits.defjvp
+def _gather_tangents(
+    taps: Taps, primals: tuple[jax.Array], tangents: tuple[jax.Array]
+) -> tuple[jax.Array, jax.Array]:
+    (x,), (dx,) = primals, tangents
+    return _gather_bits(x, taps), gather(shift(dx, taps), 0, dx.dtype)
+
+
 def weigh_maps(x_KBHW: jax.Array, kernel_TCD: jax.Array, dtype: DTypeLike) -> jax.Array:
     """Gathered taps of whole maps, times the kernel: float32 ``[D, B, H, W]``.
 
@@ -180,11 +201,7 @@ def convolve_reverse(
     Args:
         x_CBHW: in ``dtype``.
     """
-    return weigh_maps(_gather_maps(x_CBHW, taps, dtype), kernel_TCD, dtype)
-
-
-def _gather_maps(x_CBHW: jax.Array, taps: Taps, dtype: DTypeLike) -> jax.Array:
-    return gather(shift(to_move(x_CBHW, dtype), taps), 0, dtype)
+    return weigh_maps(gather_maps(x_CBHW, taps, dtype), kernel_TCD, dtype)
 
 
 def _convolve_forward(
@@ -204,7 +221,7 @@ def _convolve_backward(
     features = x_CBHW.shape[0]
     # An input feeds the outputs that lie at the opposite of each tap.
     opposite = tuple((-row, -column) for row, column in taps)
-    gathered = _flat(_gather_maps(dy_DBHW, opposite, dtype))
+    gathered = _flat(gather_maps(dy_DBHW, opposite, dtype))
     # Without the barrier XLA folds the kernel's transposition into the product, which
     # takes longer than transposing this small matrix by itself.
     flipped = lax.optimization_barrier(

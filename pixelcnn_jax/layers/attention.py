@@ -18,6 +18,7 @@ from jax.typing import DTypeLike
 
 from pixelcnn_jax.layers.base import At, CausalLayer, Row, Spec, start_indices
 from pixelcnn_jax.layers.passes import CachedPass, Pass
+from pixelcnn_jax.layers.products import moved, moved_type, to_move
 from pixelcnn_jax.layers.resnets import MakeNormed, Projection
 
 LEAST_TOTAL = 1e-6
@@ -165,8 +166,8 @@ class Attention(CausalLayer[Seen, Memory]):
         # Row by row of the image, so that a prefix is whole pieces of memory.
         shape = spec.height, spec.batch_size, self.num_heads, spec.width
         return Memory(
-            jnp.zeros((*shape, self.key_features), self.dtype),
-            jnp.zeros((*shape, self.value_features), self.dtype),
+            jnp.zeros((*shape, self.key_features), moved_type(self.dtype)),
+            jnp.zeros((*shape, self.value_features), moved_type(self.dtype)),
             jnp.zeros((1, spec.batch_size, self.context_features), jnp.float32),
         )
 
@@ -191,7 +192,7 @@ class Attention(CausalLayer[Seen, Memory]):
 
         def flat(x_HBNWK: jax.Array) -> jax.Array:
             x = jnp.moveaxis(x_HBNWK, 0, 2)
-            return x.reshape(*x.shape[:2], -1, x.shape[-1])
+            return moved(x.reshape(*x.shape[:2], -1, x.shape[-1]), self.dtype)
 
         keys, values = flat(cache.keys), flat(cache.values)
         earlier = place[:, None] > jnp.arange(keys.shape[2])
@@ -207,6 +208,7 @@ class Attention(CausalLayer[Seen, Memory]):
             row = jnp.asarray(row)
             keys = lax.dynamic_index_in_dim(cache.keys, row, keepdims=False)
             values = lax.dynamic_index_in_dim(cache.values, row, keepdims=False)
+            keys, values = (moved(x, self.dtype) for x in (keys, values))
             earlier = place[:, None] > row * width + jnp.arange(width)
             return _joined(sums, self._sums(query, keys, values, earlier))
 
@@ -234,7 +236,7 @@ class Attention(CausalLayer[Seen, Memory]):
         self, cache: Memory, row: jax.Array, column: jax.Array, memory: jax.Array
     ) -> Memory:
         split = jnp.split(memory, [self.num_heads * self.key_features], -1)
-        keys, values = (self._of_step(x)[None] for x in split)
+        keys, values = (to_move(self._of_step(x)[None], self.dtype) for x in split)
         start = start_indices(row, 0, 0, column, 0)
         return cache._replace(
             keys=lax.dynamic_update_slice(cache.keys, keys, start),

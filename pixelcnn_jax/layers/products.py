@@ -31,9 +31,14 @@ def moved_type(dtype: DTypeLike) -> jnp.dtype:
 
 
 def to_move(x: jax.Array, dtype: DTypeLike) -> jax.Array:
-    """Rounded to ``dtype``, as its `moved_type`: `gather` turns them back."""
+    """Rounded to ``dtype``, as its `moved_type`; `gather` takes them as they are."""
     x = x.astype(dtype)
     return x if x.dtype == moved_type(dtype) else _bits(x)
+
+
+def moved(x: jax.Array, dtype: DTypeLike) -> jax.Array:
+    """What `to_move` made, as numbers again."""
+    return x if x.dtype == jnp.dtype(dtype) else lax.bitcast_convert_type(x, dtype)
 
 
 @jax.custom_jvp
@@ -72,7 +77,7 @@ def gather(taps: Sequence[jax.Array], axis: int, dtype: DTypeLike) -> jax.Array:
     if all(tap.dtype != jnp.uint16 for tap in taps):
         return jnp.concatenate([tap.astype(dtype) for tap in taps], axis)
     bits = [tap if tap.dtype == jnp.uint16 else to_move(tap, dtype) for tap in taps]
-    return lax.bitcast_convert_type(jnp.concatenate(bits, axis), dtype)
+    return moved(jnp.concatenate(bits, axis), dtype)
 
 
 def gather_maps(x_CBHW: jax.Array, taps: Taps, dtype: DTypeLike) -> jax.Array:

@@ -27,7 +27,6 @@ from accelerator_common import Bounds, Part, Settings
 from accelerator_sampling import equality, limits, phases, sampling, threshold
 from accelerator_training import convolutions, training
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 import pixelcnn_jax as pj
 from pixelcnn_jax import data
@@ -80,10 +79,7 @@ def draw(part: Part) -> Figure:
     axes.invert_yaxis()
     axes.set_xlabel(part.columns[-1])
     if len(shown) > 1 and all(value > 0 for _, value in shown):
-        axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
-        axes.xaxis.set_minor_formatter(NullFormatter())
+        report.log_x(axes)
     return figure
 
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import report
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from recipes import STUDIES
 from report import digits
 
@@ -76,11 +75,8 @@ def draw(found: list[dict[str, Any]]) -> Figure:
         )
         place = one["best_minutes"], one["bits_per_dim"]
         axes.plot(*place, "o", color=colour, ms=5, mec="white", mew=0.7)
-    axes.set_xscale("log")
-    # Minutes, not powers of ten; and not the first seconds, where all come down.
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    report.log_x(axes)
+    # Not the first seconds, where all come down.
     best = [one["bits_per_dim"] for one in found]
     axes.set_ylim(0.97 * min(best), 1.25 * max(best))
     axes.set_xlabel("minutes of updates")

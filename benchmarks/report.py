@@ -23,7 +23,9 @@ from pathlib import Path
 from typing import Any
 
 import jax
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 ROOT = Path(__file__).parents[1]
 
@@ -49,6 +51,14 @@ def apart(settings: Any) -> Any:
         and getattr(settings, field.name) == field.default
     ]
     return dataclasses.replace(settings, **{name: TRIALS / name for name in usual})
+
+
+def log_x(axes: Axes) -> None:
+    """A logarithmic axis that is labelled with numbers, not powers of ten."""
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def environment() -> dict[str, Any]:

@@ -26,7 +26,7 @@ from pixelcnn_jax.commands.main import run_command
 from pixelcnn_jax.config import DataConfig
 from pixelcnn_jax.quiet import QUIET
 from pixelcnn_jax.runs import Run, storage, tables
-from pixelcnn_jax.training import keeping, loop
+from pixelcnn_jax.training import keeping, sources
 from pixelcnn_jax.training.feed import Order, SentAhead
 from pixelcnn_jax.training.reports import Result
 from pixelcnn_jax.training.stopping import Stopped, StopRequest
@@ -289,16 +289,16 @@ def test_processes_with_other_images_are_refused(monkeypatch):
     monkeypatch.setattr(zlib, "crc32", lambda content: 2**31 + crc32(content) // 2)
     images = np.arange(24, dtype=np.uint8).reshape(4, 2, 3, 1)
     labels = np.array([0, 1, 2, 0])
-    loop._require_same_everywhere(pj.ImageSet(images, labels), "training")
-    loop._require_same_everywhere(pj.ImageSet(images.copy(), labels), "training")
+    sources._require_same_everywhere(pj.ImageSet(images, labels), "training")
+    sources._require_same_everywhere(pj.ImageSet(images.copy(), labels), "training")
     for other in (
         pj.ImageSet(images[:3], labels[:3]),
         pj.ImageSet(images[::-1], labels),
         pj.ImageSet(images, labels[::-1].copy() + np.array([0, 0, 0, 1])),
     ):
         with pytest.raises(pj.UserError, match="must have the same training images"):
-            loop._require_same_everywhere(other, "training")
-    loop._require_same_everywhere(pj.ImageSet(images, labels), "training")
+            sources._require_same_everywhere(other, "training")
+    sources._require_same_everywhere(pj.ImageSet(images, labels), "training")
 
 
 @pytest.mark.parametrize(

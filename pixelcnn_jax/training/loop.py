@@ -2,32 +2,21 @@
 
 import contextlib
 import dataclasses
-import json
 import math
 import time
-import zlib
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from pixelcnn_jax import hosts
 from pixelcnn_jax.config import Config
-from pixelcnn_jax.data import (
-    TRAIN_SEED,
-    VALIDATION_SEED,
-    BatchReader,
-    ImageSet,
-    Lazy,
-)
+from pixelcnn_jax.data import TRAIN_SEED, BatchReader, ImageSet
 from pixelcnn_jax.devices import all_devices
-from pixelcnn_jax.errors import UserError, require
-from pixelcnn_jax.layers import Conditions
+from pixelcnn_jax.errors import require
 from pixelcnn_jax.likelihood import evaluate
 from pixelcnn_jax.models import build_model
 from pixelcnn_jax.models.base import PixelModel
-from pixelcnn_jax.models.input_checks import require_conditions, require_images
 from pixelcnn_jax.runs import Row, tables
 from pixelcnn_jax.training.beginning import first_model
 from pixelcnn_jax.training.budget import judged_at_once, require_memory_for
@@ -36,7 +25,7 @@ from pixelcnn_jax.training.keeping import Keeper
 from pixelcnn_jax.training.microbatch import with_microbatch
 from pixelcnn_jax.training.reports import SAMPLES, Console, Result
 from pixelcnn_jax.training.shares import share_out
-from pixelcnn_jax.training.streamed import Stream
+from pixelcnn_jax.training.sources import source_of, suited
 from pixelcnn_jax.training.trainer import Trainer
 from pixelcnn_jax.training.update import TrainState
 from pixelcnn_jax.units import bits_per_dim
@@ -68,7 +57,7 @@ class Pace(NamedTuple):
 
 def learn(
     config: Config,
-    source: ImageSet | BatchReader,
+    train: ImageSet | BatchReader,
     validation: ImageSet,
     keeper: Keeper,
 ) -> Fit:
@@ -79,27 +68,22 @@ def learn(
             stay finite.
     """
     model = build_model(config.model, config.seed)
-    if isinstance(source, ImageSet):
-        _require_same_everywhere(source, "training")
-    _require_same_everywhere(validation, "validation")
     size = config.model.height, config.model.width
     require_memory_for(model, share_out(config.training, size, all_devices()))
-    images = source if isinstance(source, ImageSet) else source.peek()
-    images = suited(model, images, "training")
+    source = source_of(config, model, train, keeper.keeps)
     validation = suited(model, validation, "validation")
+    images = source.images
     require(
         config.training.batch_size <= len(images),
         "training.batch_size must be at most the number of training images,"
         f" {len(images)}, got {config.training.batch_size}; pass fewer",
     )
-    stream, images_per_epoch = None, len(images)
-    if isinstance(source, BatchReader):
-        stream = _stream(config, model, source, keeper.keeps)
-        images_per_epoch = stream.batches * config.training.batch_size
     config = keeper.settled(
-        config, lambda config: with_microbatch(config, model, images, images_per_epoch)
+        config, lambda config: with_microbatch(config, model, images, source.per_epoch)
     )
-    trainer = Trainer(model, config.training, images, seed=config.seed, stream=stream)
+    trainer = Trainer(
+        model, config.training, images, seed=config.seed, stream=source.stream
+    )
     updates = config.training.epochs * trainer.batches
     require(
         updates < 2**31,
@@ -108,21 +92,20 @@ def learn(
     )
     # The first state tells a checkpoint's structure and shapes.
     state = keeper.restore(trainer.init(), model)
-    if isinstance(source, ImageSet) and int(state.step) > 0:
+    step = int(state.step)
+    if step > 0:
         # Before epochs are counted by it.
-        _require_same_number(source, keeper.position(state))
+        source.go_on(keeper.position(state))
     console = Console(config.training.epochs, trainer.num_images)
-    done = int(state.step) // trainer.batches
+    done = step // trainer.batches
     if done >= config.training.epochs:
         console.say(
             f"{config.workdir} is finished: {done} epochs. Raise training.epochs to go"
             " on (a cosine schedule then rises again)"
         )
         return Fit(trainer.model(state), keeper.rows())
-    if int(state.step) > 0:
-        console.say(f"going on with {config.workdir} from step {int(state.step)}")
-        if isinstance(source, BatchReader):
-            _go_on(source, keeper.position(state))
+    if step > 0:
+        console.say(f"going on with {config.workdir} from step {step}")
     else:
         # Only if a run begins: weights that have learnt are not to be scaled anew.
         state = trainer.init(first_model(model, config, images))
@@ -139,74 +122,6 @@ def learn(
             rows.append(result.row)
             keeper.obey(f"saved after epoch {epoch + 1}")
     return Fit(trainer.model(state), rows)
-
-
-def _require_same_everywhere(images: ImageSet, name: str) -> None:
-    """Raise unless all processes have these images, as far as some of them tell."""
-    if not hosts.are_several():
-        return
-    arrays = [images.labels]
-    for end in (slice(1), slice(len(images) - 1, None)):
-        part = images.choose(end)
-        arrays += [np.asarray(part.images), *part.given().values()]
-    content = repr((images.images.shape, images.images.dtype.str)).encode()
-    content += b"".join(x.tobytes() for x in arrays if x is not None)
-    digest = zlib.crc32(content) >> 1  # processes tell each other 31 bits
-    hosts.require_everywhere(
-        digest == hosts.first_says(digest),
-        f"all processes must have the same {name} images, and some have others than the"
-        " first; give all hosts the same files",
-    )
-
-
-def _stream(
-    config: Config, model: PixelModel, reader: BatchReader, kept: bool
-) -> Stream:
-    number = config.training.batches_per_epoch
-    if number is None:
-        raise UserError(
-            "training.batches_per_epoch must be given for a source of batches that does"
-            " not tell its length, got none; pass how many batches are an epoch"
-        )
-
-    c = model.config
-    map_type = np.int32 if c.condition_levels else np.float32
-
-    def suit(batch: ImageSet) -> ImageSet:
-        found = suited(model, batch, "training")
-        # Batches are put together, so those of smaller numbers have no type of theirs.
-        kind = np.uint8 if found.brightness else np.min_scalar_type(c.levels - 1)
-        maps = found.condition_map
-        return dataclasses.replace(
-            found,
-            images=np.asarray(found.images, kind),
-            condition_map=None if maps is None else np.asarray(maps, map_type),
-        )
-
-    return Stream(reader, number, suit, kept)
-
-
-def _go_on(reader: BatchReader, position: str | None) -> None:
-    """Take a source of batches to where the run stood."""
-    if position is None:
-        raise UserError(
-            "a run goes on only if its source of batches tells its position"
-            " (get_state), and none was kept; begin in another workdir"
-        )
-    reader.go_to(position)
-
-
-def _require_same_number(images: ImageSet, position: str | None) -> None:
-    """Raise if a run began with another number of images, as `Trainer.position` says.
-
-    Runs before 0.2.0 kept none.
-    """
-    former = len(images) if position is None else json.loads(position)["images"]
-    require(
-        former == len(images),
-        "a run goes on only with as many training images as it began with,"
-        f" {former}, got {len(images)}; pass those images or another workdir",
-    )
 
 
 def _epoch(
@@ -303,39 +218,3 @@ def _first_batch(images: ImageSet, config: Config) -> ImageSet:
     first = images.first(config.training.batch_size)
     levels = first.levels(TRAIN_SEED)
     return dataclasses.replace(first, images=levels, brightness=False)
-
-
-def suited(model: PixelModel, images: ImageSet, name: str) -> ImageSet:
-    """The set as the model takes it.
-
-    Brightness stays for training, which draws anew; else it is drawn once.
-
-    Raises:
-        UserError: the images have other channels, another size or other levels than the
-            model's, or their conditions are not those it takes.
-    """
-    config, images = model.config, images.for_model(model.config)
-    if images.brightness:
-        require(
-            config.levels == 2 and images.images.dtype == np.uint8,
-            "images of brightness must be uint8, for a model of 2 levels, got"
-            f" {images.images.dtype} for {config.levels}; pass levels",
-        )
-        require_images(model, images.images[:0])  # whose range is that of uint8
-    elif isinstance(images.images, Lazy):
-        require_images(model, images.images[:1])  # the others were made alike
-    else:
-        require_images(model, images.images)
-    size = images.images.shape[1:3]
-    require(
-        size == (config.height, config.width),
-        f"the {name} images must be {config.height} by {config.width} pixels, as"
-        f" model.height and model.width say, got {size[0]} by {size[1]}; resize them or"
-        " change the model",
-    )
-    given = Conditions(**images.given())
-    require_conditions(model, given, images.images.shape, all_of_them=True)
-    if images.brightness and name != "training":
-        drawn = images.levels(VALIDATION_SEED)
-        return dataclasses.replace(images, images=drawn, brightness=False)
-    return images

@@ -28,15 +28,19 @@ Method = Literal["auto", "full", "cached", "wavefront"]
 
 METHODS: tuple[Method, ...] = get_args(Method)
 
-WAVEFRONT_IMAGES = {"cpu": 8, "gpu": 10_000, "tpu": 8}
-"""The most images per device for which "auto" picks "wavefront", by JAX's platform.
+WAVEFRONT_IMAGES = {
+    "cpu": range(2, 9),
+    "gpu": range(1, 10_001),
+    "tpu": range(1, 9),
+}
+"""Of how many images per device "auto" picks "wavefront", by JAX's platform.
 
-Measured on a CPU's two cores and on an NVIDIA H200, which waits for each step whatever
+Measured on a CPU's two cores, and on an NVIDIA H200, which waits for each step whatever
 is in it: there a wavefront of 64 or 1,000 images takes half the time, and of 10,000 as
 long (docs/speed.md). Nothing was measured on a TPU.
 """
 
-WAVEFRONT_PIXELS = {"gpu": WAVEFRONT_IMAGES["gpu"] * 16 * 16}
+WAVEFRONT_PIXELS = {"gpu": WAVEFRONT_IMAGES["gpu"][-1] * 16 * 16}
 """The most positions of all images of a device, likewise, where there is such a limit:
 what was measured. Of larger images a wavefront holds many times what the cached loop
 does."""
@@ -109,10 +113,10 @@ def choose_method(
     """
     method, pixels = way.method, images_per_device * way.height * way.width
     if method == "auto":
-        few = images_per_device <= WAVEFRONT_IMAGES.get(
-            platform, 0
+        pays = images_per_device in WAVEFRONT_IMAGES.get(
+            platform, ()
         ) and pixels <= WAVEFRONT_PIXELS.get(platform, pixels)
-        possible = few and model.wavefront_lag is not None
+        possible = pays and model.wavefront_lag is not None
         return "wavefront" if possible else "cached"
     require_method_of(model, method)
     return method

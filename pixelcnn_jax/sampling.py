@@ -114,9 +114,9 @@ def sample(
             positions that can be known at once, in ``W + (H - 1) * lag`` steps instead
             of ``H * W``; for models with a `wavefront_lag`. "full" runs the whole
             network for every position, the textbook's loop and the reference. "auto"
-            picks "wavefront" for at most `WAVEFRONT_IMAGES` images per device of the
-            platform, and `WAVEFRONT_PIXELS`, where its fewer steps pay, if the model
-            allows it, and otherwise "cached".
+            picks "wavefront" for as many images per device as `WAVEFRONT_IMAGES` has
+            for the platform, and at most `WAVEFRONT_PIXELS`, where its fewer steps pay,
+            if the model allows it, and otherwise "cached".
         batch_size: images drawn at a time, which bounds memory; None: all. The images
             do not depend on it.
         size: height and width of the images; None: those of the training images. The

@@ -87,7 +87,7 @@ def test_an_export_draws_by_the_method_of_each_platform(tmp_path: Path, monkeypa
         return draw(model, way, *rest)
 
     monkeypatch.setattr(jobs, "draw_batch", note)
-    monkeypatch.setitem(drawing.WAVEFRONT_IMAGES, "cpu", 2)
+    monkeypatch.setitem(drawing.WAVEFRONT_IMAGES, "cpu", range(1, 3))
     pj.export_sampler(model, tmp_path / "x.pxs", 3)
     assert taken == {"cached", "wavefront"}
     drawn = pj.load_sampler(tmp_path / "x.pxs")(KEY)

@@ -225,9 +225,11 @@ def test_auto_picks_the_wavefront_for_few_images_and_models_that_have_one():
         return drawing.choose_method(model, way, images, platform)
 
     for platform, few in drawing.WAVEFRONT_IMAGES.items():
-        assert chosen(plain, few, platform) == "wavefront"
-        assert chosen(plain, few + 1, platform) == "cached"
-        assert chosen(gated, 1, platform) == "cached"
+        assert chosen(plain, few.start - 1, platform) == "cached"
+        assert chosen(plain, few.start, platform) == "wavefront"
+        assert chosen(plain, few.stop - 1, platform) == "wavefront"
+        assert chosen(plain, few.stop, platform) == "cached"
+        assert chosen(gated, few.start, platform) == "cached"
     assert chosen(plain, 1, "another") == "cached"
     # Of large images it would hold too much.
     assert chosen(plain, 39, "gpu", 256) == "wavefront"

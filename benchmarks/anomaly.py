@@ -67,7 +67,9 @@ def read(settings: Settings) -> tuple[np.ndarray, np.ndarray]:
     strange = another_set(belong, settings.outliers, settings.outliers_dir)
     model = dataclasses.replace(config.model, num_classes=0)
     found = [
-        read_set(named, model, "test", whole=named is strange)[0].first(settings.images)
+        read_set(named, model, "test", another=named is strange)[0].first(
+            settings.images
+        )
         for named in (belong, strange)
     ]
     return np.asarray(found[0].images[:]), np.asarray(found[1].images[:])

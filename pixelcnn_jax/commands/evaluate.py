@@ -90,7 +90,7 @@ def run(args: list[str], program: str) -> None:
     named = _data_config(settings, config.data)
     model, step = found.load_with_step(settings.checkpoint)
     images, weights = read_set(
-        named, config.model, settings.split, whole=settings.data is not None
+        named, config.model, settings.split, another=settings.data is not None
     )
     require(
         len(images) > 0,
@@ -113,9 +113,12 @@ def run(args: list[str], program: str) -> None:
     _print(given, "" if classes is None else "given the class")
     joint = None
     if classes is not None:
+        number, note = model.config.num_classes, "the class not known"
+        if settings.data is not None:
+            weights, note = np.full(number, 1 / number), f"{note}, all as likely"
         joint = evaluate_classes(model, levels, size, **others) + _logs(weights)
         marginal = -np.logaddexp.reduce(joint, axis=1)
-        _print(Evaluation(marginal, given.dims), "the class not known")
+        _print(Evaluation(marginal, given.dims), note)
         right = float((joint.argmax(1) == classes).mean())
         say(f"  {right:.4f} of the classes are the likeliest given the image")
     if labels is not None:
@@ -200,7 +203,7 @@ def _outliers(
     require_used(other, data_dir)
     # Whatever they show: what does not belong has no class of the model's.
     unlabelled = model.config.without_classes()
-    return read_set(other, unlabelled, "test", whole=True)[0].images
+    return read_set(other, unlabelled, "test", another=True)[0].images
 
 
 def _logs(weights: np.ndarray | None) -> np.ndarray:

@@ -41,22 +41,24 @@ def another_set(
         path=None,
         fit="resize",
         values="auto",
+        classes=(),
     )
 
 
 def read_set(
-    named: DataConfig, model: ModelConfig, split: str, *, whole: bool
+    named: DataConfig, model: ModelConfig, split: str, *, another: bool
 ) -> tuple[data.ImageSet, np.ndarray | None]:
     """Images as levels, and how often each class of the model is met in training.
 
     Args:
         split: "train", "validation" or "test".
-        whole: take all, and no split, of your own images that come without splits.
+        another: whether they are of another set than the run's, which does not tell how
+            often classes are met. Your own images that come without splits are then
+            taken whole.
     """
     own = data.open_own(named) if named.source == IMAGES else None
-    if own is not None and own.split is None and whole:
-        images = data.own_set(own, named, model)
-        return images, _class_weights(images.labels, model.num_classes)
+    if own is not None and own.split is None and another:
+        return data.own_set(own, named, model), None
     splits = hosts.first_alone(lambda: data.load(named, model))
     parts = {
         "train": (splits.train, data.TRAIN_SEED),
@@ -65,10 +67,7 @@ def read_set(
     }
     images, seed = parts[split]
     levels = dataclasses.replace(images, images=images.levels(seed), brightness=False)
-    return levels, _class_weights(splits.train.labels, model.num_classes)
-
-
-def _class_weights(labels: np.ndarray | None, classes: int) -> np.ndarray | None:
-    if labels is None or classes == 0:
-        return None
-    return data.class_frequencies(labels, classes)
+    labels = splits.train.labels
+    if another or labels is None or model.num_classes == 0:
+        return levels, None
+    return levels, data.class_frequencies(labels, model.num_classes)

@@ -7,7 +7,7 @@ import numpy as np
 
 from pixelcnn_jax.commands.image_files import read_images, read_mask
 from pixelcnn_jax.config import IMAGES, DataConfig, ModelConfig
-from pixelcnn_jax.data import open_own, own_set
+from pixelcnn_jax.data import labelled_alike, open_own, own_set
 from pixelcnn_jax.errors import require
 
 
@@ -89,8 +89,7 @@ def _images(
     own = open_own(dataclasses.replace(data, source=IMAGES, path=complete))
     # Labels may be missing here: they can be given otherwise.
     found = own_set(own, data, model.without_classes())
-    # A folder of some of the classes would number them otherwise than training did.
-    known = own.num_classes == model.num_classes
+    known = bool(model.num_classes) and labelled_alike(own, data, model)
     return np.asarray(found.images), found.labels if known else None
 
 

@@ -60,6 +60,10 @@ class DataConfig:
     """What the integers of a .npy or .npz file are: brightness, which may be resized
     and quantised, or codes, which stay as they are. auto: 8 bits are brightness, others
     codes."""
+    classes: tuple[str, ...] = ()
+    """The names of a folder's sub-folders in the order of their labels. Found when the
+    training begins, so that another folder is labelled alike, also if it has only some
+    of them."""
 
     def __post_init__(self):
         settle("data", self)
@@ -82,7 +86,7 @@ class DataConfig:
     def _require_own_images(self) -> None:
         if self.source == IMAGES:
             return
-        defaults = {"path": None, "fit": "resize", "values": "auto"}
+        defaults = {"path": None, "fit": "resize", "values": "auto", "classes": ()}
         for name, default in defaults.items():
             value = getattr(self, name)
             require(

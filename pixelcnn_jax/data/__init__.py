@@ -9,7 +9,12 @@ from pixelcnn_jax.data.batches import (
 from pixelcnn_jax.data.images import binarize, brightness, quantize, resize, threshold
 from pixelcnn_jax.data.lazy import Lazy
 from pixelcnn_jax.data.own import OwnData, open_own
-from pixelcnn_jax.data.preparation import own_set, own_splits, settled
+from pixelcnn_jax.data.preparation import (
+    labelled_alike,
+    own_set,
+    own_splits,
+    settled,
+)
 from pixelcnn_jax.data.sets import (
     TEST_SEED,
     TRAIN_SEED,
@@ -39,6 +44,7 @@ __all__ = [
     "brightness",
     "class_frequencies",
     "classes_in_turn",
+    "labelled_alike",
     "load",
     "open_own",
     "own_set",

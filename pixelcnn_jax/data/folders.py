@@ -28,8 +28,13 @@ class Listing(NamedTuple):
     classes: list[str]
 
 
-def listing(folder: Path) -> Listing:
+def listing(folder: Path, known: tuple[str, ...] = ()) -> Listing:
     """The images of a folder: as they are, by class, by split, or by both.
+
+    Args:
+        folder: where they are.
+        known: names of classes in the order of their labels. If the folder has no
+            others, these are its classes, even if it lacks some.
 
     Raises:
         UserError: there are none, it mixes these forms, or it can't be read.
@@ -43,6 +48,7 @@ def listing(folder: Path) -> Listing:
             " mend that or remove it"
         ) from error
     classes = _classes(folder, found)
+    classes = list(known) if classes and set(classes) <= set(known) else classes
     rows = [
         (path, name, part)
         for part, by_class in found.items()

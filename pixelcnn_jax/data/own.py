@@ -134,13 +134,17 @@ class OwnData:
     """What is given of each image besides, as an `ImageSet` has it, by its name."""
     split: np.ndarray | None
     """int8 ``[N]``, places in `SPLITS`; None: the data come without."""
+    classes: tuple[str, ...] = ()
+    """The names that labels are places in; none if these are not of folders."""
 
     def __len__(self) -> int:
         return len(self.pixels.sizes)
 
     @property
     def num_classes(self) -> int:
-        """The largest label + 1; 0 if there are no labels."""
+        """How many there are; by their labels, the largest + 1; 0 without any."""
+        if self.classes:
+            return len(self.classes)
         labels = self.given.get("labels")
         return 0 if labels is None else int(labels.max()) + 1
 
@@ -204,7 +208,7 @@ def open_own(data: DataConfig) -> OwnData:
             f"data.values codes needs a .npy or .npz file, got the folder {data.path};"
             " save the codes as an array [N, H, W]",
         )
-        return _folder(path)
+        return _folder(path, data.classes)
     require(
         path.suffix.lower() in (".npy", ".npz"),
         f"{rule}, got {data.path}; put images into a folder",
@@ -212,13 +216,14 @@ def open_own(data: DataConfig) -> OwnData:
     return _file(path, data)
 
 
-def _folder(path: Path) -> OwnData:
-    found = listing(path)
+def _folder(path: Path, known: tuple[str, ...]) -> OwnData:
+    found = listing(path, known)
     if found.classes:
         names = [f"{label} {name}" for label, name in enumerate(found.classes)]
         print(f"{path}: the classes are {', '.join(names)}", file=sys.stderr)
     given = {} if found.labels is None else {"labels": found.labels}
-    return OwnData(str(path), Files(found.paths), given, found.split)
+    pixels, classes = Files(found.paths), tuple(found.classes)
+    return OwnData(str(path), pixels, given, found.split, classes)
 
 
 def _file(path: Path, data: DataConfig) -> OwnData:

@@ -44,6 +44,12 @@ def settled(config: Config, own: OwnData) -> Config:
     model = dataclasses.replace(model, **{name: found[name] for name in model.unknown})
     if data.validation_images == FROM_DATA:
         data = dataclasses.replace(data, validation_images=_tenth(own))
+    require(
+        bool(own.classes) or not data.classes,
+        f"data.classes are the names of sub-folders, and {own.path} has none, got"
+        f" {', '.join(data.classes)}; leave them out",
+    )
+    data = dataclasses.replace(data, classes=data.classes or own.classes)
     check(own, data, model)
     return dataclasses.replace(config, data=data, model=model)
 
@@ -76,12 +82,30 @@ def check(own: OwnData, data: DataConfig, model: ModelConfig) -> None:
             f" cut to model.height and model.width, got {pixels.sizes[row][0]} x"
             f" {pixels.sizes[row][1]}; lower those, or set data.fit to resize",
         )
+    if model.num_classes > 0:
+        _check_classes(own, data, model)
+
+
+def labelled_alike(own: OwnData, data: DataConfig, model: ModelConfig) -> bool:
+    """Whether labels that are a folder's mean what they meant in training."""
+    # Runs before 0.2.0 kept no names: some of the classes would be numbered otherwise.
+    of_old = not data.classes and len(own.classes) == model.num_classes
+    return not own.classes or own.classes == data.classes or of_old
+
+
+def _check_classes(own: OwnData, data: DataConfig, model: ModelConfig) -> None:
     classes = own.num_classes
     require(
-        model.num_classes == 0 or 0 < classes <= model.num_classes,
+        0 < classes <= model.num_classes,
         f"model.num_classes must be at least that of the images of {own.path},"
         f" {classes or '0 (they have no labels)'}, got {model.num_classes}; set"
         f" model.num_classes to {classes}",
+    )
+    require(
+        labelled_alike(own, data, model),
+        f"the sub-folders of {own.path} must have the names of the classes in training,"
+        f" {', '.join(data.classes) or f'all {model.num_classes}'}, got"
+        f" {', '.join(own.classes)}; rename them, or take images without labels",
     )
 
 

@@ -32,8 +32,17 @@ SAMPLES = "samples"
 PRETRAINED = Path(__file__).parents[1] / "pretrained"
 """Runs that ship with the package."""
 
-MAY_CHANGE = ("training.epochs", "data.data_dir", "data.path", "workdir")
-"""Settings in which a resumed run may differ from what it was."""
+MAY_CHANGE = (
+    "training.epochs",
+    "data.data_dir",
+    "data.path",
+    "data.classes",
+    "workdir",
+)
+"""Settings in which a resumed run may differ from what it was.
+
+The names of classes only from none, of runs before 0.2.0.
+"""
 
 READS = 3
 """How often a reader tries anew if a training drops the checkpoint under its hands."""
@@ -243,6 +252,11 @@ class Run:
             differences.append(
                 f"training.epochs {former.training.epochs}, which may only grow"
                 f" (now {config.training.epochs})"
+            )
+        if former.data.classes not in ((), config.data.classes):
+            differences.append(
+                f"data.classes {', '.join(former.data.classes)} (now"
+                f" {', '.join(config.data.classes) or 'none'})"
             )
         require(
             not differences,

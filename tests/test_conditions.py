@@ -11,7 +11,8 @@ from flax import nnx
 
 import pixelcnn_jax as pj
 from pixelcnn_jax.commands import sample
-from pixelcnn_jax.layers import Conditions
+from pixelcnn_jax.commands.given_conditions import in_turn
+from pixelcnn_jax.layers import Conditions, OtherConditions
 from pixelcnn_jax.training.randomness import Randomness
 from tests.conftest import random_images, refused, slowly, some_conditions, tiny_model
 from tests.family import member
@@ -273,6 +274,17 @@ def test_the_command_takes_conditions_and_guidance(folder: Path):
     assert (found["labels"] == in_turn["labels"]).all()
     sample.run([*fixed, "--labels", "none"], "sample")
     assert "labels" not in np.load(folder / "out.npz")
+
+
+def test_conditions_that_memory_cannot_hold_are_not_made():
+    given: OtherConditions = {
+        "condition": np.zeros((2, 256), np.float32),
+        "condition_map": None,
+    }
+    rows = in_turn(given, 3)["condition"]
+    assert rows is not None and rows.shape == (3, 256)
+    with pytest.raises(pj.UserError, match="the conditions of 1000000000000 images"):
+        in_turn(given, 10**12)
 
 
 @pytest.mark.parametrize(

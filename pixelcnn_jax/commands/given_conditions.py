@@ -7,6 +7,7 @@ import numpy as np
 from pixelcnn_jax.commands.image_files import read_arrays
 from pixelcnn_jax.errors import require
 from pixelcnn_jax.layers import OtherConditions
+from pixelcnn_jax.memory import require_memory
 
 
 def read_given(
@@ -47,7 +48,15 @@ def read_given(
 
 
 def in_turn(given: OtherConditions, count: int) -> OtherConditions:
-    """The rows one after another, over and over, for ``count`` images."""
+    """The rows one after another, over and over, for ``count`` images.
+
+    Raises:
+        UserError: they would not fit in memory.
+    """
+    rows = [x for x in (given["condition"], given["condition_map"]) if x is not None]
+    # Once here, and once while they are looked at.
+    size = 2 * count * sum(x.nbytes // len(x) for x in rows)
+    require_memory(f"the conditions of {count} images", size, "draw fewer")
 
     def repeated(rows: np.ndarray | None) -> np.ndarray | None:
         return None if rows is None else np.resize(rows, (count, *rows.shape[1:]))

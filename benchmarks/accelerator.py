@@ -16,7 +16,7 @@ end, with exit status 1; the others are measured all the same.
 import dataclasses
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 
 import quality
@@ -72,21 +72,26 @@ def write(settings: Settings, part: Part) -> None:
 
 def draw(part: Part) -> Figure:
     """Bars of the last column."""
-    shown = list(_numbers(part))
-    figure = Figure(figsize=(8, 1 + 0.3 * len(shown)), layout="constrained")
+    figure = Figure(figsize=(8, 1 + 0.3 * len(part.rows)), layout="constrained")
     axes = figure.subplots()
-    axes.barh([name for name, _ in shown], [value for _, value in shown])
+    numbers = [_number(row) for row in part.rows]
+    bars = axes.barh(range(len(numbers)), numbers)
+    axes.set_yticks(
+        range(len(numbers)), [", ".join(r[: part.names]) for r in part.rows]
+    )
+    axes.bar_label(bars, [row[-1] for row in part.rows], padding=3, fontsize=8)
+    axes.margins(x=0.12)  # for what stands beside the bars
     axes.invert_yaxis()
     axes.set_xlabel(part.columns[-1])
-    if len(shown) > 1 and all(value > 0 for _, value in shown):
+    axes.set_ylabel(", ".join(part.columns[: part.names]))
+    # Bars of a logarithmic axis begin anywhere: only where others would not be seen.
+    if numbers and min(numbers) > 0 and max(numbers) > 20 * min(numbers):
         report.log_x(axes)
     return figure
 
 
-def _numbers(part: Part) -> Iterator[tuple[str, float]]:
-    for row in part.rows:
-        number = row[-1].split()[0].replace(",", "")  # without its unit
-        yield ", ".join(row[:-1]), float(number)
+def _number(row: list[str]) -> float:
+    return float(row[-1].split()[0].replace(",", ""))  # without its unit
 
 
 def main(settings: Settings) -> None:

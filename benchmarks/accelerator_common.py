@@ -70,7 +70,8 @@ class Part:
     note: str
     columns: tuple[str, ...]
     rows: list[list[str]]
-    """The first cells name what the last one measured."""
+    names: int = 1
+    """How many of the first cells say what was measured; the plot is of the last."""
 
 
 # --- networks

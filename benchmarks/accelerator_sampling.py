@@ -115,6 +115,7 @@ def sampling(settings: Settings, bounds: Bounds) -> Part:
         " at the operations of live weights.",
         ("network", "method", "images", "seconds", "of the limit", "images/s"),
         rows,
+        names=3,
     )
 
 

@@ -67,6 +67,7 @@ def training(settings: Settings, bounds: Bounds) -> Part:
         " products of kernels with several taps, where it says so.",
         ("network", "products", "of the limit", "images/s"),
         rows,
+        names=2,
     )
 
 
@@ -121,6 +122,7 @@ def convolutions(settings: Settings, bounds: Bounds) -> Part:
         f"Gradients of a layer of the book's network, {batch} maps of {side}x{side}.",
         ("layer", "kernel", "product, seconds", "XLA, seconds", "XLA / product"),
         rows,
+        names=2,
     )
 
 

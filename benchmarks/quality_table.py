@@ -69,7 +69,7 @@ def draw(found: list[dict[str, Any]]) -> Figure:
         name = _name(one)
         shorter = one["asked_minutes"] < longest[name]
         colour, style = f"C{names.index(name)}", "--" if shorter else "-"
-        label = f"{name}, {one['minutes']:.0f} min"
+        label = f"{name}, {one['minutes']:.3g} min"
         axes.plot(
             *zip(*one["curve"], strict=True), style, color=colour, label=label, lw=1
         )

@@ -56,7 +56,10 @@ def apart(settings: Any) -> Any:
 def log_x(axes: Axes) -> None:
     """A logarithmic axis that is labelled with numbers, not powers of ten."""
     axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    low, high = axes.get_xlim()
+    # Not so many that they print over each other.
+    subs = (1, 2, 5) if high < 1000 * low else (1,)
+    axes.xaxis.set_major_locator(LogLocator(subs=subs))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
 

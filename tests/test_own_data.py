@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 from flax import nnx
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 import pixelcnn_jax as pj
 from pixelcnn_jax import data
@@ -94,6 +94,87 @@ def test_what_a_file_says_of_its_image_is_obeyed(tmp_path: Path):
     frames = [Image.fromarray(x) for x in GREY[:3]]
     frames[0].save(tmp_path / "x.gif", save_all=True, append_images=frames[1:])
     assert (decoding.read_pixels(tmp_path / "x.gif")[..., 0] == GREY[0]).all()
+
+
+def late(content: bytes) -> bytes:
+    """A PNG's bytes with what stands before its pixels and tells of them behind."""
+    chunks, at = [], 8
+    while at < len(content):
+        end = at + 12 + int.from_bytes(content[at : at + 4])
+        chunks.append(content[at:end])
+        at = end
+    moved = [x for x in chunks if x[4:8] in (b"eXIf", b"iTXt", b"zTXt")]
+    rest = [x for x in chunks if x not in moved]
+    return content[:8] + b"".join([*rest[:-1], *moved, rest[-1]])
+
+
+def turned_file(place: Path, pixels: np.ndarray, kind: str, way: int) -> Path:
+    """An image whose file says that it is to be turned."""
+    exif, text = Image.Exif(), PngImagePlugin.PngInfo()
+    exif[decoding.ORIENTATION] = way
+    xmp = f'<rdf:Description tiff:Orientation="{way}"/>'
+    text.add_itxt("XML:com.adobe.xmp", xmp, zip="zip" in kind)
+    tag, suffix = {decoding.ORIENTATION: way}, kind.split()[-1]
+    options = {
+        ".tif": {"tiffinfo": tag, "compression": "tiff_lzw" if "lzw" in kind else None},
+        ".png": {"pnginfo": text} if "xmp" in kind else {"exif": exif},
+        ".webp": {"exif": exif, "lossless": True},
+    }[suffix]
+    path = save(place / f"x{suffix}", pixels, **options)
+    path.write_bytes(late(path.read_bytes()) if "late" in kind else path.read_bytes())
+    return path
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *(".tif", "lzw .tif", ".png", "late .png", ".webp"),
+        *("xmp .png", "xmp zip .png", "xmp late .png", "xmp zip late .png"),
+    ],
+)
+@pytest.mark.parametrize("way", range(1, 9))
+def test_a_turned_image_is_turned_once_in_its_header_and_its_pixels(
+    kind: str, way: int, tmp_path: Path
+):
+    deep = RNG.integers(0, 2**16, (4, 5), dtype=np.uint16)
+    for pixels in (GREY[0], COLOUR, deep)[: 2 if kind == ".webp" else 3]:
+        path = turned_file(tmp_path, pixels, kind, way)
+        # What stands in the first row and in the first column, by TIFF's numbers.
+        flips = {2: (1,), 3: (0, 1), 4: (0,), 6: (1,), 7: (0, 1), 8: (0,)}.get(way, ())
+        expected = np.flip(pixels if way < 5 else pixels.swapaxes(0, 1), flips)
+        found = decoding.read_pixels(path)[..., : 3 if pixels.ndim == 3 else 1]
+        assert (found.reshape(expected.shape) == expected).all()
+        assert decoding.read_header(path)[:2] == expected.shape[:2]
+
+
+def test_a_png_is_not_decoded_for_its_header(tmp_path: Path, monkeypatch):
+    text = PngImagePlugin.PngInfo()
+    text.add_text("Software", "of somebody")
+    path = save(tmp_path / "x.png", GREY[0], pnginfo=text)
+    monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", None)
+    assert decoding.read_header(path)[:2] == (4, 5)
+
+
+def test_an_image_of_another_size_than_its_header_said_is_named(tmp_path: Path):
+    for number in range(3):
+        save(tmp_path / f"{number}.png", GREY[number])
+    config = settled(tmp_path)
+    pixels = data.open_own(config.data).pixels
+    save(tmp_path / "1.png", GREY[1, :3])
+    message = "^/.*/1.png must be as large as its header said, 4 x 5, got 3 x 5; save"
+    with pytest.raises(pj.UserError, match=message):
+        pixels.read(np.arange(3))
+
+
+@pytest.mark.parametrize("read", [decoding.read_header, decoding.read_pixels])
+def test_an_image_for_which_memory_runs_out_is_named(read, tmp_path: Path, monkeypatch):
+    def full(*_):
+        raise MemoryError
+
+    path = save(tmp_path / "x.png", GREY[0])
+    monkeypatch.setattr(decoding, "_is_grey", full)
+    with pytest.raises(pj.UserError, match="^/.*/x.png must fit in memory when it is"):
+        read(path)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif"])

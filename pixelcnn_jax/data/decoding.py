@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps
+from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, TiffImageFile
 
 from pixelcnn_jax.errors import UserError, require
 from pixelcnn_jax.quiet import QUIET
@@ -25,6 +26,10 @@ GREY_MODES = ("1", "L", "LA", "La")
 PALETTE_MODES = ("P", "PA")
 ORIENTATION = 0x0112
 """EXIF's tag for how the camera was held."""
+PNG_BEGINS = 8
+"""Bytes of a PNG before its chunks."""
+TURNING = (b"XML:com.adobe.xmp\0", b"Raw profile type exif\0")
+"""How texts of a PNG begin that may hold an orientation."""
 
 
 class Header(NamedTuple):
@@ -48,11 +53,7 @@ def read_header(path: Path) -> Header:
         UserError: it is no image file, or one that can't be taken.
     """
     with _opened(path) as image:
-        width, height = image.size
-        # Pillow decodes a whole PNG to see whether such data follow its pixels.
-        if image.format != "PNG" or "exif" in image.info:
-            turned = image.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8)
-            height, width = (width, height) if turned else (height, width)
+        height, width = _size(path, image)
         alpha = image.mode in ("LA", "La", "PA", "RGBA", "RGBa")
         alpha = alpha or "transparency" in image.info
         deep = image.mode.startswith("I")
@@ -70,7 +71,7 @@ def read_pixels(path: Path) -> np.ndarray:
         UserError: as for `read_header`, or the file is damaged.
     """
     with _opened(path) as image:
-        turned = ImageOps.exif_transpose(image)
+        turned = _turned(image)
         if turned.mode.startswith("I"):
             values = np.asarray(turned)
             require(
@@ -93,12 +94,22 @@ def _opened(path: Path) -> Iterator[Image.Image]:
             stat.S_ISREG(path.stat().st_mode),
             f"{path} must be a file, got a pipe, a device or a folder; remove it",
         )
-        # Pillow warns of large images; the rule below is stricter.
-        with QUIET, Image.open(path, formats=FORMATS) as image:
+        # Pillow warns of large images; the rule below is stricter. Of a file that it
+        # opens itself it maps the pixels, and those of turned TIFFs wrongly.
+        with (
+            QUIET,
+            path.open("rb") as file,
+            Image.open(file, formats=FORMATS) as image,
+        ):
             _require_harmless(path, image)
             yield image
-    except (UserError, MemoryError):
+    except UserError:
         raise
+    except MemoryError as error:
+        raise UserError(
+            f"{path} must fit in memory when it is decoded, got more than is free; make"
+            " room, or save it again if it is small"
+        ) from error
     except Image.DecompressionBombError as error:
         raise UserError(_too_large(path, "far more")) from error
     except Exception as error:  # Pillow raises whatever damaged files make it meet
@@ -107,6 +118,41 @@ def _opened(path: Path) -> Iterator[Image.Image]:
             f"{path} must be a whole image file ({', '.join(FORMATS)}), got: {detail};"
             " remove it or save it again"
         ) from error
+
+
+def _size(path: Path, image: Image.Image) -> tuple[int, int]:
+    """Height and width of an image, not yet decoded, once it is turned."""
+    width, height = image.size
+    if isinstance(image, TiffImageFile):
+        # As they are stored: whether Pillow's are turned depends on its version.
+        width, height = image.tag_v2[IMAGEWIDTH], image.tag_v2[IMAGELENGTH]
+    # Pillow decodes a whole PNG to see whether an orientation follows its pixels.
+    if image.format == "PNG" and not _may_be_turned(path):
+        return height, width
+    across = image.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8)
+    return (width, height) if across else (height, width)
+
+
+def _may_be_turned(path: Path) -> bool:
+    """Whether a PNG has a chunk, anywhere, of a kind that may hold an orientation."""
+    with path.open("rb") as file:
+        file.seek(PNG_BEGINS)
+        while len(head := file.read(8)) == 8:
+            kind, next_chunk = head[4:], file.tell() + int.from_bytes(head[:4]) + 4
+            is_text = kind in (b"tEXt", b"zTXt", b"iTXt")
+            if kind == b"eXIf" or (
+                is_text and file.read(max(map(len, TURNING))).startswith(TURNING)
+            ):
+                return True
+            file.seek(next_chunk)
+    return False
+
+
+def _turned(image: Image.Image) -> Image.Image:
+    """Decoded and turned as EXIF says."""
+    image.load()
+    # Pillow turns a TIFF as it decodes it; some versions would then turn it again.
+    return image if image.format == "TIFF" else ImageOps.exif_transpose(image)
 
 
 def _require_harmless(path: Path, image: Image.Image) -> None:

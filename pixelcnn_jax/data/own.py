@@ -58,10 +58,16 @@ class Files:
             )
 
     def read(self, rows: np.ndarray) -> list[np.ndarray]:
-        return [self._one(self._paths[row]) for row in rows]
+        return [self._one(self._paths[row], self.sizes[row]) for row in rows]
 
-    def _one(self, path: Path) -> np.ndarray:
+    def _one(self, path: Path, size: np.ndarray) -> np.ndarray:
         pixels = read_pixels(path)
+        height, width = pixels.shape[:2]
+        require(
+            (height, width) == tuple(size),
+            f"{path} must be as large as its header said, {size[0]} x {size[1]}, got"
+            f" {height} x {width}; save it again, and leave it as it is meanwhile",
+        )
         if self._deep and pixels.dtype == np.uint8:
             return pixels.astype(np.uint16) * 257  # 255 becomes 65,535
         return pixels

@@ -126,8 +126,9 @@ class Stepper:
             f" got {dtype} {list(shape)}",
         )
         require_range("values", values, self._levels)
+        # Copied: the caller may fill its array again before the program has read it.
         return push_values(
-            self._plan, self._params, state, jnp.asarray(values, jnp.int32)
+            self._plan, self._params, state, jnp.array(values, jnp.int32)
         )
 
 

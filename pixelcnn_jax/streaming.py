@@ -75,7 +75,8 @@ def stream(
     conditions = Conditions(labels, condition, condition_map)
     require_conditions(model, conditions, (num_images, height, width))
     strength = guidance_of(model, guidance, conditions, num_images)
-    given = jax.tree.map(np.asarray, Given(conditions, guidance=strength))
+    # Copied: what was checked is not to change between two batches.
+    given = jax.tree.map(np.array, Given(conditions, guidance=strength))
     # Now, not once the first batch is asked for.
     require_drawable(key, method, temperature)
     require_method_of(model, method)

@@ -119,6 +119,38 @@ def test_a_source_is_asked_for_no_more_at_a_time_than_is_obeyed():
     feed.close()
 
 
+@pytest.mark.parametrize("as_set", [False, True])
+def test_a_source_may_fill_the_same_arrays_again(as_set: bool):
+    c = pj.PixelCNNConfig.tiny(
+        num_classes=9, condition_features=1, condition_channels=1
+    )
+    buffers = dict(
+        images=np.zeros((2, c.height, c.width, 1), np.uint8),
+        labels=np.zeros(2, np.int32),
+        condition=np.zeros((2, 1), np.float32),
+        condition_map=np.zeros((2, 1, 1, 1), np.float32),
+    )
+
+    class Reusing:
+        def __iter__(self):
+            for number in range(4):
+                for buffer in buffers.values():
+                    buffer[...] = number
+                yield data.ImageSet(**buffers) if as_set else buffers
+
+    reader = BatchReader(Reusing())
+    shares = share_out(TrainingConfig(batch_size=2), (c.height, c.width), jax.devices())
+    first = reader.peek()
+    feed = streamed.Streamed(streamed.Stream(reader, 4, lambda x: x, False), shares, 2)
+    found = feed.batches(0, 0, 4)
+    feed.close()
+    for sent in jax.tree.leaves((found.images, found.given)):
+        rows = np.asarray(sent).reshape(len(sent), -1)[:, 0]
+        # Of each device in turn, and zeros where a share is filled up.
+        assert sorted(rows[rows > 0].tolist()) == [1, 1, 2, 2, 3, 3]
+    assert not any(x.any() for x in (first.images, *first.given().values()))
+
+
 def test_a_source_that_nobody_goes_back_to_need_not_tell_its_position(monkeypatch):
     monkeypatch.setattr(Cursor, "get_state", None)
     config = dataclasses.replace(CONFIG, model=pj.PixelCNNConfig.tiny(num_classes=3))

@@ -232,6 +232,14 @@ def test_guided_images_do_not_depend_on_the_method_or_the_batches():
     assert (np.concatenate(list(parts)) == first[0]).all()
 
 
+def test_what_a_stream_was_given_is_not_changed_later():
+    model, labels = tiny_model(num_classes=3), np.array([0, 1])
+    expected = pj.sample(model, KEY, 2, labels=labels.copy())
+    parts = pj.stream(model, KEY, 2, batch_size=1, labels=labels)
+    labels[:] = 2
+    assert (np.concatenate(list(parts)) == expected).all()
+
+
 def test_guidance_that_makes_no_sense_is_refused():
     without, model = kinds_model(), kinds_model(condition_dropout=0.2)
     for guidance, who, given, message in (

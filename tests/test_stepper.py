@@ -7,6 +7,7 @@ import pytest
 from flax import nnx
 
 import pixelcnn_jax as pj
+from pixelcnn_jax import stepper as stepper_module
 from pixelcnn_jax.stepper import StepperState
 from tests.conftest import random_images, some_conditions, tiny_model
 from tests.family import each_model, member
@@ -104,6 +105,18 @@ def test_what_was_checked_is_not_changed_later():
     labels[:] = 77
     law, expected = (x.next(x.begin())[0] for x in (stepper, other))
     assert (law == expected).all()
+
+
+def test_values_are_copied_before_the_program_runs(monkeypatch):
+    memory = np.zeros(80, np.uint8)
+    # As aligned as JAX needs it to share an array's memory.
+    values = memory[-memory.ctypes.data % 64 :][:8].view(np.int32)
+    stepper = pj.Stepper(tiny_model(), 2)
+    state = stepper.next(stepper.begin())[1]
+    monkeypatch.setattr(stepper_module, "push_values", lambda *given: given[-1])
+    pushed = stepper.push(state, values)
+    values[:] = 1
+    assert (pushed == 0).all()
 
 
 def test_an_old_state_can_be_gone_back_to():

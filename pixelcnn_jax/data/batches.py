@@ -1,6 +1,7 @@
 """Batches from elsewhere, for data that never fit: a source's contract, its reader."""
 
 import base64
+import dataclasses
 import json
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -104,11 +105,20 @@ class BatchReader:
     def _read(self) -> ImageSet:
         for begun in range(2):
             try:
-                return as_image_set(next(self._iterator))
+                return _copied(as_image_set(next(self._iterator)))
             except StopIteration:
                 # At its end, once more from its beginning.
                 self._iterator = self._iterator if begun else iter(self._source)
         raise UserError("a source of batches must give some each time, got none")
+
+
+def _copied(batch: ImageSet) -> ImageSet:
+    """Arrays of its own: a source may fill those it gave with its next batch."""
+    given = {
+        name: None if values is None else np.array(values)
+        for name, values in batch.given().items()
+    }
+    return dataclasses.replace(batch, images=np.array(batch.images), **given)
 
 
 def as_image_set(batch: Batch) -> ImageSet:

@@ -98,7 +98,7 @@ def load(settings: Settings, run: pj.Config) -> tuple[ImageSet, ImageSet, ImageS
 def _read_array(path: Path, model: config.ModelConfig) -> ImageSet:
     images = np.load(path, allow_pickle=False)["images"]
     resized = data.resize(images, model.height, model.width)
-    return ImageSet(data.quantize(resized, model.levels), None)
+    return ImageSet(data.quantize(resized, model.levels, resized=True), None)
 
 
 # --- minutes

@@ -29,6 +29,75 @@ def test_quantize_puts_equal_bins_over_the_source():
     assert data.quantize(np.array([299]), 300, 300).tolist() == [299]
 
 
+CONVERSIONS = {
+    "quantize": lambda images, **given: data.quantize(images, 4, **given),
+    "threshold": lambda images, **given: data.threshold(images, 0.33, **given),
+    "brightness": data.brightness,
+}
+
+
+@pytest.mark.parametrize("name", CONVERSIONS)
+@pytest.mark.parametrize(
+    ("images", "given", "message"),
+    [
+        (np.array([300, -1]), {}, "0 and below source_levels, 256, got -1 to 300; sca"),
+        (
+            np.array([0, 17]),
+            dict(source_levels=17),
+            "below source_levels, 17, got 0",
+        ),
+        (np.array([0.5, np.nan]), dict(resized=True), "256, got nan to nan"),
+        (np.array([0, np.inf]), {}, "256, got 0.0 to inf"),
+        (np.array([256.0]), {}, "256, got 256.0 to 256.0"),
+        (np.array([0.2, 1]), {}, "got floats from 0.2 to 1.0, .* multiply them by 255"),
+        (np.array(["1"]), {}, "images must be numbers, got <U1"),
+        (np.array([None]), {}, "images must be numbers, got object"),
+    ],
+)
+def test_values_that_no_source_has_are_refused(
+    name: str, images: np.ndarray, given: dict, message: str
+):
+    with pytest.raises(pj.UserError, match=message):
+        CONVERSIONS[name](images, **given)
+
+
+@pytest.mark.parametrize("name", CONVERSIONS)
+def test_all_values_that_a_source_has_are_taken(name: str):
+    convert = CONVERSIONS[name]
+    assert convert(np.float32([0, 0.6, 1]), resized=True).max() <= 1
+    assert convert(np.float32([0, 1])).tolist() == convert(np.array([0, 1])).tolist()
+    assert convert(np.array([False, True]), source_levels=2)[1] > 0
+    assert convert(np.zeros((0, 1), np.uint8)).shape == (0, 1)
+    most = convert(np.array([255]))
+    assert convert(np.nextafter([256.0], 0)) == most == convert([255])
+    assert convert(np.float32([0.2, 1]), source_levels=2).shape == (2,)
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (np.array([0.2, 0.9]), "integers from 0 to 255, got float64; see data.bright"),
+        (np.array([False]), "integers from 0 to 255, got bool"),
+        (np.array([0, 256]), "256, got 0 to 256"),
+        (np.array([-1]), "256, got -1 to -1"),
+    ],
+)
+def test_only_brightness_is_binarised(images: np.ndarray, message: str):
+    with pytest.raises(pj.UserError, match=message):
+        data.binarize(images, (1,))
+
+
+def test_a_dark_image_that_is_resized_is_no_mistake(monkeypatch):
+    dark = np.zeros((4, 4, 4, 1), np.uint8)
+    dark[:, 1] = 1
+    parts = source.Part(dark, None), source.Part(dark, None)
+    monkeypatch.setattr(catalogue, "load", lambda *_: source.Source(*parts, 0))
+    model = pj.PixelCNNConfig.tiny(height=3, width=3, levels=2)
+    for given in ({}, {"threshold": 0.5}, {"quantization": "dynamic"}):
+        found = data.load(DataConfig("dark", validation_images=0, **given), model)
+        assert found.train.images.max() <= 1
+
+
 def test_resize_takes_half_pixel_centres():
     ramp = np.arange(4, dtype=np.uint8).reshape(1, 1, 4, 1)
     assert data.resize(ramp, 1, 2).ravel().tolist() == [0.5, 2.5]

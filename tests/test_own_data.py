@@ -253,6 +253,15 @@ def test_images_are_brought_to_one_size_and_one_kind(tmp_path: Path, capsys):
     assert cut[..., 0].tolist() == np.arange(72).reshape(8, 9)[2:6, 2:7].tolist()
 
 
+def test_dark_images_are_resized_too(tmp_path: Path):
+    dark = np.zeros((8, 9), np.uint8)
+    dark[::2] = 1
+    save(tmp_path / "a.png", dark)
+    save(tmp_path / "b.png", dark[1:])
+    found = loaded(tmp_path, as_given(height=5, width=5), validation_images=0)
+    assert found.train.images.max() <= 1
+
+
 def test_shrinking_takes_the_mean_of_what_it_covers():
     stripes = np.tile(np.uint8([[0], [255]]), (16, 8, 2))[..., None]
     found = sizing.sized([stripes[0]], (4, 4, 1), "resize")

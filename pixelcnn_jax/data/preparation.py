@@ -217,8 +217,9 @@ def _conversion(
     levels = own.pixels.levels
     if own.pixels.codes:
         return lambda codes: codes.astype(np.min_scalar_type(model.levels - 1))
+    of_source = {"source_levels": levels, "resized": True}
     if data.quantization == "dynamic":
-        return partial(brightness, source_levels=levels)
+        return partial(brightness, **of_source)
     if data.threshold is not None:
-        return partial(threshold, share=data.threshold, source_levels=levels)
-    return partial(quantize, levels=model.levels, source_levels=levels)
+        return partial(threshold, share=data.threshold, **of_source)
+    return partial(quantize, levels=model.levels, **of_source)

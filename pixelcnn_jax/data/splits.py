@@ -80,10 +80,10 @@ def _whole_sets(
 
     def convert(pixels: np.ndarray) -> np.ndarray:
         if dynamic:
-            return brightness(pixels, source.levels)
+            return brightness(pixels, source.levels, resized=True)
         if data.threshold is not None:
-            return threshold(pixels, data.threshold, source.levels)
-        return quantize(pixels, model.levels, source.levels)
+            return threshold(pixels, data.threshold, source.levels, resized=True)
+        return quantize(pixels, model.levels, source.levels, resized=True)
 
     def fit(images: Images) -> np.ndarray:
         return _fit(images, model.height, model.width, convert)

@@ -186,6 +186,33 @@ def test_data_that_are_no_arrays_are_refused(name: str, tmp_path: Path):
         array_files.open_arrays(tmp_path / "x.npz")
 
 
+def claiming(shape: tuple[int, ...]) -> bytes:
+    """An array's file whose header claims this shape, and which holds 64 bytes."""
+    file = io.BytesIO()
+    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, header)
+    return file.getvalue() + bytes(64)
+
+
+@pytest.mark.parametrize("name", ["images", "labels", "x.npy"])
+@pytest.mark.parametrize("shape", [(10**8, 10**3, 10**3), (10**9, 10**9, 10**9)])
+def test_a_file_that_claims_too_much_is_named(
+    name: str, shape: tuple[int, ...], tmp_path: Path, capsys, recwarn
+):
+    path = tmp_path / "x.npy"
+    if name == "x.npy":
+        path.write_bytes(claiming(shape))
+    else:
+        path = tmp_path / "x.npz"
+        np.savez(path, images=FOUR)
+        with zipfile.ZipFile(path, "a" if name == "labels" else "w") as members:
+            members.writestr(f"{name}.npy", claiming(shape))
+    flags = ["--data.source", "images", "--data.path", str(path)]
+    line = refused("train", [*flags, "--workdir", str(tmp_path / "run")], capsys)
+    assert str(path) in line and "save it again" in line
+    assert not recwarn.list
+
+
 @pytest.mark.parametrize("shape", [(), (3,), (4, 1)])
 def test_labels_of_other_images_are_refused(
     shape: tuple[int, ...],

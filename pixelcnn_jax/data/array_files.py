@@ -76,9 +76,16 @@ def _read_archive(path: Path) -> dict[str, np.ndarray]:
 
 def _careful(path: Path, read: Callable):
     try:
-        return read()
-    except (UserError, MemoryError):
+        # A size that is claimed may not be one that NumPy can count.
+        with np.errstate(over="ignore"):
+            return read()
+    except UserError:
         raise
+    except MemoryError as error:
+        raise UserError(
+            f"{path} must fit in memory, got: {error or 'more than is free'}; save it"
+            " again, or the images alone as a .npy file, which need not fit"
+        ) from error
     except Exception as error:  # NumPy raises whatever damaged files make it meet
         detail = " ".join(str(error).split()) or type(error).__name__
         raise UserError(

@@ -11,6 +11,8 @@ from PIL import Image
 import pixelcnn_jax as pj
 from pixelcnn_jax.commands import compress, evaluate, sample
 from pixelcnn_jax.commands.image_files import read_mask
+from pixelcnn_jax.commands.image_sets import another_set
+from pixelcnn_jax.config import DataConfig
 from tests.conftest import random_images, refused, run_of, some_labels, tiny_model
 
 
@@ -125,6 +127,26 @@ def test_evaluate_scores_another_set(plain: Path, capsys, monkeypatch):
     assert "digits test: 297 images" in capsys.readouterr().out
     line = refused("evaluate", ["--workdir", str(plain), "--data", "digit"], capsys)
     assert "--data" in line and "digit" in line
+
+
+def test_a_name_with_a_slash_is_a_set_unless_it_is_there(
+    plain: Path, tmp_path: Path, capsys, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    named = another_set(DataConfig("images", path="x"), "emnist/letters", "here")
+    assert (named.source, named.data_dir, named.path) == (
+        "emnist/letters",
+        "here",
+        None,
+    )
+    for flag in ("--data", "--outliers"):
+        line = refused("evaluate", ["--workdir", str(plain), flag, "no/such"], capsys)
+        rule = f"error: {flag} must be the name of an image set, or the path of a file"
+        assert line.startswith(rule) and "not there, and no set of the Tens" in line
+    (tmp_path / "emnist" / "letters").mkdir(parents=True)
+    for path in ("emnist/letters", ".", "./no", "/no/such", "~/no", "no/such.npz"):
+        named = another_set(DataConfig("mnist"), path, None)
+        assert (named.source, named.path) == ("images", path)
 
 
 def test_evaluate_scores_own_images(plain: Path, tmp_path: Path, capsys):

@@ -1,6 +1,7 @@
 """The image sets that flags name."""
 
 import dataclasses
+import os
 from pathlib import Path
 
 import numpy as np
@@ -19,17 +20,14 @@ def another_set(
     Args:
         named: the run's.
         source: a set of the catalogue; or your own images, by a path with a / in it or
-            ending in .npy or .npz.
+            ending in .npy or .npz. Of a name with a / in it what is there comes first.
         data_dir: where a set of the catalogue lies.
         held_out: its validation images.
+
+    Raises:
+        UserError: the source is neither.
     """
-    if "/" not in source and Path(source).is_dir():
-        require(
-            source in catalogue.known_names(),
-            "data must be the name of an image set, or a path with a / in it, got"
-            f" {source}, which is a folder; pass ./{source}",
-        )
-    if "/" in source or source.endswith((".npy", ".npz")):
+    if _is_path(source):
         return dataclasses.replace(
             named, source=IMAGES, path=source, validation_images=held_out
         )
@@ -43,6 +41,29 @@ def another_set(
         values="auto",
         classes=(),
     )
+
+
+def _is_path(source: str) -> bool:
+    """Whether it names images of your own, not a set of the catalogue."""
+    if source.startswith((".", "/", "~")) or source.endswith((".npy", ".npz")):
+        return True
+    if "/" not in source:
+        require(
+            not Path(source).is_dir() or source in catalogue.known_names(),
+            "data must be the name of an image set, or a path with a / in it, got"
+            f" {source}, which is a folder; pass ./{source}",
+        )
+        return False
+    if os.path.exists(source):
+        return True
+    # One of several configurations of a set, as emnist/letters.
+    require(
+        source.split("/")[0] in catalogue.known_names(),
+        "data must be the name of an image set, or the path of a file or a folder, got"
+        f" {source}, which is not there, and no set of the TensorFlow Datasets"
+        " catalogue; pass one of them",
+    )
+    return False
 
 
 def read_set(

@@ -125,7 +125,7 @@ def _size(path: Path, image: Image.Image) -> tuple[int, int]:
     width, height = image.size
     if isinstance(image, TiffImageFile):
         # As they are stored: whether Pillow's are turned depends on its version.
-        width, height = image.tag_v2[IMAGEWIDTH], image.tag_v2[IMAGELENGTH]
+        width, height = (int(image.tag_v2[x]) for x in (IMAGEWIDTH, IMAGELENGTH))
     # Pillow decodes a whole PNG to see whether an orientation follows its pixels.
     if image.format == "PNG" and not _may_be_turned(path):
         return height, width

@@ -54,8 +54,8 @@ def in_turn(given: OtherConditions, count: int) -> OtherConditions:
         UserError: they would not fit in memory.
     """
     rows = [x for x in (given["condition"], given["condition_map"]) if x is not None]
-    # Once here, and once while they are looked at.
-    size = 2 * count * sum(x.nbytes // len(x) for x in rows)
+    # Here, while they are looked at, and as they are kept.
+    size = 3 * count * sum(x.nbytes // len(x) for x in rows)
     require_memory(f"the conditions of {count} images", size, "draw fewer")
 
     def repeated(rows: np.ndarray | None) -> np.ndarray | None:

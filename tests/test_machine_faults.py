@@ -24,6 +24,7 @@ from pixelcnn_jax.cgroups import cpu_quota, memory_limit
 from pixelcnn_jax.commands import program_cache, sample_folder, train
 from pixelcnn_jax.commands.main import run_command
 from pixelcnn_jax.config import DataConfig
+from pixelcnn_jax.files import scratch_name
 from pixelcnn_jax.quiet import QUIET
 from pixelcnn_jax.runs import Run, storage, tables
 from pixelcnn_jax.training import keeping, sources
@@ -130,11 +131,7 @@ def test_an_interrupt_during_imports_ends_in_silence():
 
 
 @pytest.mark.parametrize(
-    "name",
-    [
-        *("config.json", "metrics.csv", "curves.png"),
-        *(".config.json.tmp", ".metrics.csv.tmp", "metrics.csv.damaged"),
-    ],
+    "name", ["config.json", "metrics.csv", "curves.png", "metrics.csv.damaged"]
 )
 def test_a_folder_in_the_place_of_a_file_is_seen_before_training(
     name: str, tiny_config: pj.Config
@@ -154,6 +151,29 @@ def test_a_file_in_the_place_of_a_folder_is_seen_before_training(
     with pytest.raises(pj.UserError, match=f"{name} stands in its way; move it"):
         pj.train(tiny_config)
     assert path.read_text() == "mine"
+    assert not list(Path(tiny_config.workdir).glob("lock"))
+    assert not (Path(tiny_config.workdir) / "samples").exists()
+
+
+def test_a_folder_of_another_model_is_left_as_it_was(tiny_config: pj.Config):
+    folder = Path(tiny_config.workdir)
+    pj.save(pj.build_model(pj.PixelSNAILConfig.tiny()), folder)
+    with pytest.raises(pj.UserError, match="goes on only with its own settings"):
+        pj.train(tiny_config)
+    assert {path.name for path in folder.iterdir()} == {"config.json", "checkpoints"}
+
+
+def test_what_killed_writers_left_in_a_run_goes(tiny_config: pj.Config):
+    folder = Path(tiny_config.workdir)
+    (folder / "samples").mkdir(parents=True)
+    names = ("config.json", "metrics.csv", "curves.png", "samples/epoch_0001.png")
+    paths = [folder / name for name in names]
+    left = [path.with_name(scratch_name(path.name)) for path in paths]
+    other = folder / scratch_name("mine")
+    for path in (*left, other):
+        path.touch()
+    with Run(folder).hold(tiny_config):
+        assert not any(path.exists() for path in left) and other.exists()
 
 
 def test_a_link_in_the_place_of_a_checkpoint_is_seen_before_training(

@@ -21,6 +21,7 @@ from pixelcnn_jax.commands.image_files import (
 from pixelcnn_jax.config import DataConfig, TrainingConfig
 from pixelcnn_jax.data import array_files, open_own
 from pixelcnn_jax.data.beside import read_beside
+from pixelcnn_jax.files import scratch_name
 from pixelcnn_jax.runs import Run, manifests, tables
 from tests.conftest import random_images, refused, run_of, tiny_model
 
@@ -110,10 +111,24 @@ def test_a_folder_that_a_kill_left_goes_on(plain: Path, tmp_path: Path):
     folder = tmp_path / "many"
     folder.mkdir()
     (folder / ".lock").touch()
-    (folder / ".samples.json.tmp").write_text("{")
+    left = folder / scratch_name("samples.json")
+    left.write_text("{")
     flags = ["--workdir", str(plain), "--num-images", "2", "--output", f"{folder}/"]
     sample.run(flags, "sample")
-    assert (folder / "images_0000000.npz").exists()
+    names = {".lock", "samples.json", "images_0000000.npz"}
+    assert {path.name for path in folder.iterdir()} == names
+
+
+@pytest.mark.parametrize("name", ["mine", "samples.json"])
+def test_a_folder_of_somebody_else_is_left_as_it_was(
+    name: str, plain: Path, tmp_path: Path, capsys
+):
+    folder = tmp_path / "full"
+    folder.mkdir()
+    (folder / name).write_text("[[1, 2]]")
+    line = refused("sample", ["--output", f"{folder}/", f"--workdir={plain}"], capsys)
+    assert "pass another output" in line or "pass another --output" in line
+    assert [path.name for path in folder.iterdir()] == [name]
 
 
 def test_a_model_is_not_put_in_place_of_the_current_folder(tmp_path, monkeypatch):

@@ -19,6 +19,7 @@ from pixelcnn_jax.commands import sample, sample_files, sample_jobs
 from pixelcnn_jax.commands.background import in_background
 from pixelcnn_jax.commands.progress import Progress, duration, progress_line
 from pixelcnn_jax.commands.sample_settings import is_folder
+from pixelcnn_jax.files import scratch_name
 from pixelcnn_jax.training.stopping import Stopped, StopRequest
 from tests.conftest import refused, some_labels
 from tests.family import member
@@ -149,7 +150,7 @@ def test_a_full_disk_costs_what_is_not_yet_written(
 
     def full(path: Path, *rest) -> None:
         if path.name == "images_0000004.npz":
-            path.with_name(".images_0000004.npz.tmp").write_bytes(b"half")
+            path.with_name(scratch_name(path.name)).write_bytes(b"half")
             raise pj.UserError(f"{path} could not be written: No space left on device")
         write(path, *rest)
 
@@ -159,6 +160,7 @@ def test_a_full_disk_costs_what_is_not_yet_written(
             draw()
     assert (shards(tmp_path / "out") == whole[:4]).all()
     assert (shards(draw()) == whole).all()
+    assert not list((tmp_path / "out").glob(".images*"))
 
 
 def test_png_is_a_file_per_image_in_a_folder_per_class(draw, whole: np.ndarray):
@@ -167,7 +169,10 @@ def test_png_is_a_file_per_image_in_a_folder_per_class(draw, whole: np.ndarray):
     assert [path.parent.name for path in paths] == list("01201201")
     shown = pictures.to_pixels(whole, member(MODEL).config.levels)[..., 0]
     paths[5].unlink()
+    half = paths[4].with_name(scratch_name(paths[4].name))
+    half.touch()
     draw("--format", "png")
+    assert not half.exists()
     for path, expected in zip(paths, shown, strict=True):
         assert (np.asarray(Image.open(path)) == expected).all()
 

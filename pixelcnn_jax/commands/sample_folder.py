@@ -11,12 +11,15 @@ import filelock
 from pixelcnn_jax import hosts, locks
 from pixelcnn_jax.commands.image_files import write
 from pixelcnn_jax.errors import UserError, require
-from pixelcnn_jax.files import read_text, scratch_name
+from pixelcnn_jax.files import read_text, remove_scratch, scratch_pattern
 
 SETTINGS = "samples.json"
 """What the images depend on; see `hold_folder`."""
 
 LOCK = ".lock"
+
+FILES = (SETTINGS, "images_*", "[0-9]*.png")
+"""What sample writes there, and in a folder per class; as patterns of ``glob``."""
 
 Gap = tuple[int, int]
 """Images that are missing: the first of them, and the one after the last."""
@@ -54,8 +57,13 @@ def hold_folder(path: Path, settings: Mapping[str, object]) -> Iterator[None]:
 
 
 def _begin(path: Path, settings: Mapping[str, object]) -> contextlib.ExitStack:
+    # Before anything is made in a folder that may be somebody else's.
+    _require_same(path, settings)
     with _lock(path) as held:
+        # Another process may have begun it meanwhile.
         _require_same(path, settings)
+        for folder in (path, *(x for x in path.iterdir() if x.is_dir())):
+            remove_scratch(folder, FILES)
         write(path / SETTINGS, (json.dumps(settings, indent=2) + "\n").encode())
         # Nothing was wrong, so it stays held.
         return held.pop_all()
@@ -71,15 +79,32 @@ def _lock(path: Path) -> contextlib.ExitStack:
             f" {path}; wait for it, or pass another"
         ) from error
     except (OSError, NotImplementedError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UserError(
-            f"output must be a folder that can be written, got {path} ({reason})"
-        ) from error
+        raise _unusable(path, error) from error
+
+
+def _unusable(path: Path, error: Exception) -> UserError:
+    reason = getattr(error, "strerror", None) or error
+    return UserError(
+        f"output must be a folder that can be written, got {path} ({reason})"
+    )
+
+
+def _others(path: Path) -> set[str]:
+    """What a folder holds that sample has not put there before its settings."""
+    if not path.exists():
+        return set()
+    begun = {LOCK, *(x.name for x in path.glob(scratch_pattern(SETTINGS)))}
+    return {x.name for x in path.iterdir()} - begun
 
 
 def _require_same(path: Path, settings: Mapping[str, object]) -> None:
-    if not (path / SETTINGS).exists():
-        others = {x.name for x in path.iterdir()} - {LOCK, scratch_name(SETTINGS)}
+    try:
+        # In this order: who begins it meanwhile writes the settings first.
+        others = _others(path)
+        begun = (path / SETTINGS).exists()
+    except OSError as error:
+        raise _unusable(path, error) from error
+    if not begun:
         require(
             not others,
             f"output must be a new folder, an empty one or one that sample has begun,"
@@ -87,8 +112,10 @@ def _require_same(path: Path, settings: Mapping[str, object]) -> None:
         )
         return
     try:
-        found = dict(json.loads(read_text(path / SETTINGS)))
-    except (OSError, ValueError, TypeError, RecursionError) as error:
+        found = json.loads(read_text(path / SETTINGS))
+        if not isinstance(found, dict):
+            raise ValueError("no JSON object")
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(
             f"{path / SETTINGS} must be readable, as sample wrote it, got {error}; pass"
             " another output"

@@ -18,7 +18,7 @@ from pixelcnn_jax.config import (
     to_json,
 )
 from pixelcnn_jax.errors import UserError, require
-from pixelcnn_jax.files import read_text, scratch_name, write_text
+from pixelcnn_jax.files import read_text, remove_scratch, write_text
 from pixelcnn_jax.models import build_model
 from pixelcnn_jax.models.base import PixelModel
 from pixelcnn_jax.params import from_params, to_params
@@ -29,6 +29,9 @@ from pixelcnn_jax.runs.tables import Row
 
 CONFIG = "config.json"
 SAMPLES = "samples"
+FILES = (CONFIG, *tables.NAMES, "curves.png")
+"""Of the folder itself."""
+
 PRETRAINED = Path(__file__).parents[1] / "pretrained"
 """Runs that ship with the package."""
 
@@ -182,24 +185,25 @@ class Run:
             UserError: the folder is a file or can't be written, another process holds
                 it, or it holds checkpoints of another configuration.
         """
-        with hosts.by_first(self._lock) or contextlib.nullcontext():
+        held = hosts.by_first(lambda: self._lock(config))
+        with held or contextlib.nullcontext():
             hosts.require_everywhere(
                 (self.path / SAMPLES).is_dir(),
                 f"workdir must be a folder that all processes share, and {self.path} is"
                 " not; pass one on a file system of all hosts",
             )
-            # Only once the folder is held: what looks like an interrupted save may
-            # until then be another process's save under way.
+            # Another process may have trained there meanwhile.
             self._require_places()
             self._require_same(config)
-            hosts.by_first(self.checkpoints.remove_interrupted)
+            # Only once the folder is held: what looks like an interrupted save may
+            # until then be another process's save under way.
+            hosts.by_first(self._remove_interrupted)
             yield
 
     def _require_places(self) -> None:
         """Raise if something stands in the way, which would cost work later."""
         folders = [self.path / name for name in ("checkpoints", "tensorboard")]
-        names = (CONFIG, *tables.NAMES, "curves.png")
-        files = [self.path / name for name in (*names, *map(scratch_name, names))]
+        files = [self.path / name for name in FILES]
         files += [self.path / tables.aside(name) for name in tables.NAMES]
         wrong = [
             *(path for path in folders if _exists(path) and not path.is_dir()),
@@ -212,8 +216,17 @@ class Run:
                 " its way; move it elsewhere or pass another workdir"
             )
 
-    def _lock(self) -> contextlib.AbstractContextManager[object]:
+    def _remove_interrupted(self) -> None:
+        """Delete what writers that were killed have left; the folder must be held."""
+        self.checkpoints.remove_interrupted()
+        remove_scratch(self.path, FILES)
+        remove_scratch(self.path / SAMPLES, ["epoch_*"])
+
+    def _lock(self, config: Config) -> contextlib.AbstractContextManager[object]:
         try:
+            # Before anything is made in a folder that may be somebody else's.
+            self._require_places()
+            self._require_same(config)
             (self.path / SAMPLES).mkdir(parents=True, exist_ok=True)
             return locks.hold(self.path / "lock")
         except filelock.Timeout as error:

@@ -57,7 +57,8 @@ def test_the_fastest_is_found_and_remembered(config, images, tried, tmp_path):
     other = dataclasses.replace(config, model=pj.PixelCNNConfig.tiny(features=6))
     settled(other, images)
     assert len(tried) == 8
-    for damage in ("", "[1]", json.dumps({"x": "2"}), '{"x": 1e999}'):
+    many = "[" * 100_000
+    for damage in ("", "[1]", json.dumps({"x": "2"}), '{"x": 1e999}', many):
         (tmp_path / "microbatches.json").write_text(damage)
         assert settled(config, images) == 2
 

@@ -371,6 +371,10 @@ def test_a_config_may_be_edited_on_purpose(run: Path):
         {"sha256": {"a": 1}},
         {"sha256": {"../../a": "1"}},
         {"sha256": {"/etc/passwd": "1"}},
+        {"sha256": {"a\0b": "1"}},
+        {"sha256": {"\ud800": "1"}},
+        {"sizes": {"a\0b": 1}},
+        {"bits_per_dim": 10**400},
         {"more": 1},
         {"sizes": "0"},
         {"sizes": {"a": "0"}},
@@ -382,6 +386,23 @@ def test_a_manifest_of_wrong_types_is_no_manifest(fields, tmp_path: Path):
     changed = {**right, **fields} if fields else fields
     (tmp_path / "manifest.json").write_text(json.dumps(changed))
     assert manifests.read(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"bits_per_dim": 10**400},
+        {"sha256": {"a\0b": "1"}},
+        {"sha256": {"\ud800": "1"}},
+    ],
+)
+def test_a_manifest_without_a_guard_is_damaged_in_one_line(fields, run: Path):
+    path = run / "checkpoints" / "10" / "manifest.json"
+    found = json.loads(path.read_text())
+    del found["checksum"]
+    path.write_text(json.dumps({**found, "format": 2, **fields}))
+    with pytest.raises(pj.UserError, match="step 10 in .* is damaged; restore it"):
+        pj.load(run)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import os
 import stat
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -61,8 +62,17 @@ def read(folder: Path) -> Manifest | None:
         version = fields.setdefault("format", 1)
         if type(version) is int and 1 <= version <= FORMAT:
             return _from_fields(fields)
-    # A damaged file may be anything: no text, no JSON, or JSON that is no object.
-    except (AttributeError, OSError, ValueError, KeyError, TypeError, RecursionError):
+    # A damaged file may be anything: no text, no JSON, JSON that is no object, or a
+    # number that is too large for a float.
+    except (
+        AttributeError,
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        OverflowError,
+        RecursionError,
+    ):
         return None
     require(
         type(version) is not int or version < FORMAT,
@@ -86,12 +96,19 @@ def _from_fields(fields: dict[str, Any]) -> Manifest | None:
         and all(isinstance(x, str) for x in found.sha256.values())
         and all(type(x) is int for x in sizes.values())
         and (found.config is None or isinstance(found.config, str))
-        and not any(".." in PurePosixPath(x).parts or x[:1] == "/" for x in names)
+        and all(map(_may_be_within, names))
     )
     if not whole:
         return None
     score = None if bits is None or math.isnan(bits) else float(bits)
     return found._replace(bits_per_dim=score)
+
+
+def _may_be_within(name: str) -> bool:
+    """Whether a file in the checkpoint's folder can be called so."""
+    leads_out = ".." in PurePosixPath(name).parts or name[:1] == "/"
+    # ValueError for half a surrogate pair, which no name can have either.
+    return not leads_out and b"\0" not in os.fsencode(name)
 
 
 class Damage(NamedTuple):

@@ -151,7 +151,7 @@ def _remembered() -> dict[str, int]:
     path = _file()
     try:
         found = json.loads(path.read_text()) if path is not None else {}
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     if not isinstance(found, dict):
         return {}

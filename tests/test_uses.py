@@ -98,6 +98,16 @@ def test_sample_refuses(arguments, message, plain, image_file, capsys, tmp_path)
     assert message in line
 
 
+@pytest.mark.parametrize("watch", [[], ["--animate", "a.gif"], ["--entropy", "a.png"]])
+def test_no_image_to_complete_is_refused(watch, plain, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.save("none.npy", np.zeros((0, 6, 5, 1), np.int32))
+    task = ["--complete", "none.npy", "--known-rows", "2", "--output", "x.npz"]
+    line = refused("sample", [*task, *watch, "--workdir", str(plain)], capsys)
+    assert "--complete must hold at least one image, got none in none.npy" in line
+    assert [path.name for path in tmp_path.iterdir()] == ["none.npy"]
+
+
 def test_evaluate_prints_classes_and_writes_scores(tmp_path: Path, capsys):
     model = tiny_model(num_classes=10)
     folder, output = run_of(tmp_path / "run", model), tmp_path / "scores"

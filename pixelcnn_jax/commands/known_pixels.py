@@ -54,6 +54,10 @@ def read_task(
         f" {images.dtype} {list(images.shape)}",
     )
     require(
+        len(images) > 0,
+        f"complete must hold at least one image, got none in {complete}",
+    )
+    require(
         (known_rows is None) != (known is None),
         "known_rows or known must say which pixels are known, one of the two, got"
         f" {'neither' if known is None else 'both'}",

@@ -126,11 +126,21 @@ def as_array(name: str, value: object) -> np.ndarray:
 
 def require_path(name: str, value: object) -> Path:
     """The path that ``value`` is; raise if it is none."""
+    text = os.fspath(value) if isinstance(value, str | os.PathLike) else value
     require(
-        isinstance(value, str | os.PathLike) and "\0" not in str(value),
+        isinstance(text, str) and _may_be_a_name(text),
         f"{name} must be the path of a file, got {value!r:.80}",
     )
-    return Path(value)  # type: ignore[arg-type]
+    return Path(text)  # type: ignore[arg-type]
+
+
+def _may_be_a_name(text: str) -> bool:
+    """Whether a file can be called so."""
+    try:
+        # Half a surrogate pair has no bytes, in whatever encoding.
+        return text != "" and b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
 
 
 def require_probabilities(name: str, values: object, count: int) -> None:

@@ -1,5 +1,7 @@
 """A sampler as one file, for machines that have nothing of this package."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
@@ -11,7 +13,7 @@ from pixelcnn_jax.arguments import require_count, require_path, require_size
 from pixelcnn_jax.config import ModelConfig
 from pixelcnn_jax.drawing import Given, Method, Way, require_method, require_method_of
 from pixelcnn_jax.errors import UserError, require
-from pixelcnn_jax.files import write_bytes
+from pixelcnn_jax.files import try_to_write, write_bytes
 from pixelcnn_jax.jobs import PLATFORMS, Job, run
 from pixelcnn_jax.layers import Conditions
 from pixelcnn_jax.models.base import PixelModel
@@ -64,6 +66,9 @@ def export_sampler(
     map_size = require_size(map_size, "map_size", "the images")
     example = _conditions(config, num_images, map_size)
     require_conditions(model, example, (num_images, *size))
+    with _refusal(place):
+        # Before the work, so that a bad path costs nobody a program.
+        try_to_write(place)
     program, weights = _program(model, num_images, Way(method, *size), example)
     kind = type(model).__name__
     header = Header(
@@ -79,11 +84,19 @@ def export_sampler(
         condition_levels=config.condition_levels,
     )
     content = SamplerFile(header, program, weights).to_bytes()
-    try:
+    with _refusal(place):
         write_bytes(place, content)
+
+
+@contextlib.contextmanager
+def _refusal(path: Path) -> Iterator[None]:
+    """Say so if the file can't be written."""
+    try:
+        yield
     except OSError as error:
         raise UserError(
-            f"path must be a file that can be written, got {path} ({error.strerror})"
+            f"path must be a file that can be written, got {path} ({error.strerror});"
+            " pass another path"
         ) from error
 
 

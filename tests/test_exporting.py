@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import pixelcnn_jax as pj
-from pixelcnn_jax import drawing, jobs
+from pixelcnn_jax import drawing, exporting, jobs
 from pixelcnn_jax.commands import export, sample
 from pixelcnn_jax.exported import ExportedSampler
 from pixelcnn_jax.sampler_file import Header, SamplerFile
@@ -120,6 +120,16 @@ def test_what_would_be_refused_is_not_written(tmp_path: Path):
     finally:
         jax.config.update("jax_threefry_gpu_kernel_lowering", False)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [(".", "Is a directory"), ("/", "Is a directory"), ("no/x.pxs", "No such file")],
+)
+def test_what_cannot_be_written_costs_no_program(path: str, reason: str, monkeypatch):
+    monkeypatch.setattr(exporting, "_program", None)
+    with pytest.raises(pj.UserError, match=f"be written, got {path} .{reason}"):
+        pj.export_sampler(tiny_model(), path, 1)
 
 
 READER = """

@@ -59,7 +59,7 @@ def model_folder(folder: str | Path) -> Iterator[Path]:
         ) from error
     except OSError as error:
         raise UserError(
-            f"folder must be one that can be written, got {folder} ({error.strerror});"
+            f"folder must be one that can be written, got {path} ({error.strerror});"
             " pass another"
         ) from error
 

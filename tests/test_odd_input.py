@@ -119,6 +119,17 @@ def test_a_folder_that_a_kill_left_goes_on(plain: Path, tmp_path: Path):
     assert {path.name for path in folder.iterdir()} == names
 
 
+@pytest.mark.parametrize(
+    "wrong", ["--workdir=no", "--data=./no.npy", "--outliers=./no.npy"]
+)
+def test_a_refused_evaluation_leaves_no_folder(
+    wrong: str, tmp_path: Path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    assert "no" in refused("evaluate", ["--output=new", wrong], capsys)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("name", ["mine", "samples.json"])
 def test_a_folder_of_somebody_else_is_left_as_it_was(
     name: str, plain: Path, tmp_path: Path, capsys

@@ -81,10 +81,6 @@ def run(args: list[str], program: str) -> None:
         UserError: one of them is wrong, or the run or its data can't be read.
     """
     settings = parse(Settings, Settings(), args, program, f"{ABOUT} {SPREADS}")
-    # Before any work, so that a bad folder costs nobody an evaluation.
-    folder = None if settings.output is None else Path(settings.output)
-    if folder is not None:
-        hosts.by_first(lambda: _make(folder))
     found = Run.named(settings.workdir)
     config = found.config()
     named = _data_config(settings, config.data)
@@ -104,6 +100,11 @@ def run(args: list[str], program: str) -> None:
     levels, labels = images.images, images.labels
     # Read before any work, so that what is wrong with it is said at once.
     comparison = _comparison(settings, named, model)
+    # Before any work, so that a bad folder costs nobody an evaluation; and after all
+    # that may be refused, which is to leave no folder behind.
+    folder = None if settings.output is None else Path(settings.output)
+    if folder is not None:
+        hosts.by_first(lambda: _make(folder))
     taken = images.for_model(config.model)
     classes, size = taken.labels, settings.batch_size
     others = OtherConditions(

@@ -20,7 +20,6 @@ LARGEST = 2**33
 ABANDONED_SECONDS = 7 * 86400.0
 """Age of a scratch file or folder that nobody fills any more."""
 
-
 TAKEN = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
 """What systems say of a place that is not an empty folder."""
 
@@ -98,6 +97,13 @@ def _place(path: Path) -> tuple[Path, int | None]:
     return place, stat.S_IMODE(mode)
 
 
+def _keep_mode(scratch: Path, mode: int | None) -> None:
+    """Give what is new the permission bits of what it replaces, if it does."""
+    # Not if it has them: there are file systems that know no others.
+    if mode is not None and mode != stat.S_IMODE(scratch.stat().st_mode):
+        scratch.chmod(mode)
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file whole or not at all, even if the machine stops.
 
@@ -111,8 +117,7 @@ def write_bytes(path: Path, content: bytes) -> None:
     scratch = place.with_name(scratch_name(place.name))
     try:
         with open(scratch, "xb") as file:
-            if mode is not None:
-                scratch.chmod(mode)
+            _keep_mode(scratch, mode)
             file.write(content)
             file.flush()
             # Without this, a file system may rename before the content is on disk.
@@ -163,8 +168,7 @@ def new_folder(path: Path) -> Iterator[Path]:
     scratch = path.with_name(scratch_name(path.name))
     scratch.mkdir()
     try:
-        if mode is not None:
-            scratch.chmod(mode)
+        _keep_mode(scratch, mode)
         yield scratch
         _take(path, scratch)
     except BaseException:

@@ -55,7 +55,7 @@ def read_task(
     )
     require(
         len(images) > 0,
-        f"complete must hold at least one image, got none in {complete}",
+        f"complete must hold at least one image, got none in {complete}; pass others",
     )
     require(
         (known_rows is None) != (known is None),

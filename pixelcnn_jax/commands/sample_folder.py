@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
@@ -62,11 +63,19 @@ def _begin(path: Path, settings: Mapping[str, object]) -> contextlib.ExitStack:
     with _lock(path) as held:
         # Another process may have begun it meanwhile.
         _require_same(path, settings)
-        for folder in (path, *(x for x in path.iterdir() if x.is_dir())):
-            remove_scratch(folder, FILES)
+        _remove_interrupted(path)
         write(path / SETTINGS, (json.dumps(settings, indent=2) + "\n").encode())
         # Nothing was wrong, so it stays held.
         return held.pop_all()
+
+
+def _remove_interrupted(path: Path) -> None:
+    """Delete what writers that were killed have left; the folder must be held."""
+    # Not Path.iterdir, after which each of many pictures would be looked at.
+    with os.scandir(path) as found:
+        folders = [path, *(Path(x) for x in found if x.is_dir())]
+    for folder in folders:
+        remove_scratch(folder, FILES)
 
 
 def _lock(path: Path) -> contextlib.ExitStack:

@@ -63,9 +63,10 @@ def test_steps_are_those_of_the_method():
     assert (wavefront == columns + rows * model.wavefront_lag).all()
     assert (pj.visit_steps(model, 64, method="full") == raster).all()
     # "auto" goes by how many each of the devices draws.
-    few, many = (pj.visit_steps(model, n * len(jax.devices())) for n in (1, 60))
-    assert (few == wavefront).all() and (many == raster).all()
-    batches = pj.visit_steps(model, 999, batch_size=2)
+    devices = len(jax.devices())
+    one, few, many = (pj.visit_steps(model, n * devices) for n in (1, 2, 60))
+    assert (few == wavefront).all() and (one == raster).all() and (many == raster).all()
+    batches = pj.visit_steps(model, 999, batch_size=2 * devices)
     assert (batches == wavefront).all()
     wide = pj.visit_steps(model, 64, method="cached", size=(2, 9))
     assert (wide == np.arange(18).reshape(2, 9)).all()

@@ -126,9 +126,11 @@ class Stepper:
             f" got {dtype} {list(shape)}",
         )
         require_range("values", values, self._levels)
-        # Copied: the caller may fill its array again before the program has read it.
+        if isinstance(values, np.ndarray):
+            # Copied here, as JAX may read it later: the caller may have filled it again.
+            values = np.array(values, np.int32)
         return push_values(
-            self._plan, self._params, state, jnp.array(values, jnp.int32)
+            self._plan, self._params, state, jnp.asarray(values, jnp.int32)
         )
 
 

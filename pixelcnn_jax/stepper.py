@@ -127,7 +127,7 @@ class Stepper:
         )
         require_range("values", values, self._levels)
         if isinstance(values, np.ndarray):
-            # Copied here, as JAX may read it later: the caller may have filled it again.
+            # Copied here: JAX may read it later, when the caller has filled it again.
             values = np.array(values, np.int32)
         return push_values(
             self._plan, self._params, state, jnp.asarray(values, jnp.int32)

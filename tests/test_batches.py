@@ -245,6 +245,9 @@ def test_a_position_of_another_source_is_refused():
     reader = BatchReader(Batches(ORDER))
     with pytest.raises(pj.UserError, match="go where the run stood, .* int"):
         reader.go_to('{"state": "here"}')
+    for wrong in ("{", "[]", '{"bytes": 7}', '{"bytes": "a"}', "[" * 10**5):
+        with pytest.raises(pj.UserError, match=r"position\.json must be as training"):
+            reader.go_to(wrong)
 
 
 def test_images_alone_are_batches_too():

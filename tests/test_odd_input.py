@@ -46,6 +46,12 @@ def test_a_run_goes_on_with_as_many_images_only(tmp_path: Path):
     assert (tmp_path / "metrics.csv").read_text() == table
     fit(first, 2)
     assert [row.step for row in Run(tmp_path).rows()] == [3, 6]
+    for wrong in (b"[1]", b"{", b"\xff", b"[" * 10**5, b"7"):
+        for path in tmp_path.glob("checkpoints/*"):
+            (path / "position.json").write_bytes(wrong)
+            manifests.write(path, None)
+        with pytest.raises(pj.UserError, match=r"position\.json must be .*as training"):
+            fit(first, 3)
     # Checkpoints of earlier versions do not say how many.
     for path in tmp_path.glob("checkpoints/*"):
         (path / "position.json").unlink()

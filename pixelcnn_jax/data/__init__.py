@@ -5,6 +5,7 @@ from pixelcnn_jax.data.batches import (
     BatchReader,
     BatchSource,
     as_image_set,
+    read_position,
 )
 from pixelcnn_jax.data.images import binarize, brightness, quantize, resize, threshold
 from pixelcnn_jax.data.lazy import Lazy
@@ -50,6 +51,7 @@ __all__ = [
     "own_set",
     "own_splits",
     "quantize",
+    "read_position",
     "require_used",
     "resize",
     "settled",

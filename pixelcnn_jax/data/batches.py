@@ -87,11 +87,14 @@ class BatchReader:
         """Stand where `position` was taken.
 
         Raises:
-            UserError: the source refuses it.
+            UserError: the source refuses it, or it is none.
         """
-        found = json.loads(position)
+        found = read_position(position)
         encoded = found.get("bytes")
-        state = found.get("state") if encoded is None else base64.b64decode(encoded)
+        try:
+            state = found.get("state") if encoded is None else base64.b64decode(encoded)
+        except (TypeError, ValueError) as error:
+            raise _no_position(error) from error
         self._first = None
         try:
             getattr(self._iterator, "set_state")(state)  # noqa: B009
@@ -110,6 +113,29 @@ class BatchReader:
                 # At its end, once more from its beginning.
                 self._iterator = self._iterator if begun else iter(self._source)
         raise UserError("a source of batches must give some each time, got none")
+
+
+# Any: what JSON holds, and the source alone knows.
+def read_position(text: str) -> dict[str, Any]:
+    """What was kept of where a run's images stand.
+
+    Raises:
+        UserError: it is not what training wrote.
+    """
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise _no_position(error) from error
+    if not isinstance(found, dict):
+        raise _no_position(f"a {type(found).__name__}")
+    return found
+
+
+def _no_position(reason: object) -> UserError:
+    return UserError(
+        f"position.json must be as training wrote it, got {str(reason)[:100]}; restore"
+        " the checkpoint from a copy, or remove it to go on from the one before"
+    )
 
 
 def _copied(batch: ImageSet) -> ImageSet:

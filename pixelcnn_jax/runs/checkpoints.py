@@ -18,7 +18,7 @@ from typing import Literal
 
 from pixelcnn_jax import hosts
 from pixelcnn_jax.errors import UserError, require
-from pixelcnn_jax.files import write_text
+from pixelcnn_jax.files import LARGEST, read_text, write_text
 from pixelcnn_jax.models.base import PixelModel
 from pixelcnn_jax.runs import manifests, storage
 from pixelcnn_jax.runs.manifests import MANIFEST
@@ -147,7 +147,15 @@ class Checkpoints:
     def position(self, step: int) -> str | None:
         """What was saved of the source of the images; None if it could not tell."""
         path = self._of(step) / POSITION
-        return path.read_text() if path.exists() else None
+        try:
+            return read_text(path, LARGEST)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:  # no file, or no text
+            raise UserError(
+                f"{path} must be a file of text, as training wrote it, got {error};"
+                " restore the checkpoint from a copy"
+            ) from error
 
     def _prune(self) -> None:
         steps = self.steps()

@@ -1,7 +1,6 @@
 """Where training images come from: a set that is counted, or batches without end."""
 
 import dataclasses
-import json
 import zlib
 from typing import Protocol
 
@@ -9,7 +8,13 @@ import numpy as np
 
 from pixelcnn_jax import hosts
 from pixelcnn_jax.config import Config
-from pixelcnn_jax.data import VALIDATION_SEED, BatchReader, ImageSet, Lazy
+from pixelcnn_jax.data import (
+    VALIDATION_SEED,
+    BatchReader,
+    ImageSet,
+    Lazy,
+    read_position,
+)
 from pixelcnn_jax.errors import UserError, require
 from pixelcnn_jax.layers import Conditions
 from pixelcnn_jax.models.base import PixelModel
@@ -63,7 +68,8 @@ class _Counted:
     def go_on(self, position: str | None) -> None:
         # Runs before 0.2.0 kept no number.
         number = len(self.images)
-        former = number if position is None else json.loads(position)["images"]
+        kept = {} if position is None else read_position(position)
+        former = kept.get("images", number)
         require(
             former == number,
             "a run goes on only with as many training images as it began with,"

@@ -267,7 +267,8 @@ def test_a_stop_is_obeyed_whatever_a_program_does():
 
     def items() -> Iterator[int]:
         yield 1
-        os.kill(os.getpid(), signal.SIGINT)
+        # Not SIGINT, which a shell's background jobs ignore.
+        os.kill(os.getpid(), signal.SIGTERM)
         running.wait()
 
     with StopRequest() as stop:

@@ -78,9 +78,12 @@ def read_set(
             taken whole.
     """
     own = data.open_own(named) if named.source == IMAGES else None
-    if own is not None and own.split is None and another:
+    if own is None:
+        splits = hosts.first_alone(lambda: data.load(named, model))
+    elif own.split is None and another:
         return data.own_set(own, named, model), None
-    splits = hosts.first_alone(lambda: data.load(named, model))
+    else:
+        splits = data.own_splits(own, named, model)
     parts = {
         "train": (splits.train, data.TRAIN_SEED),
         "validation": (splits.validation, data.VALIDATION_SEED),

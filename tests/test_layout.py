@@ -255,3 +255,11 @@ def test_no_two_files_share_a_name():
     names = [path.stem for path in PACKAGE.rglob("*.py")]
     shared = {name for name in names if names.count(name) > 1}
     assert shared <= {"__init__", "base", "sample", "train", "evaluate"}
+
+
+def test_no_tests_share_a_generator():
+    """What a test draws from one would hang on which tests ran before it."""
+    for path in Path(__file__).parent.rglob("*.py"):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call):
+                assert not ast.unparse(node.value.func).endswith("default_rng"), path

@@ -18,7 +18,6 @@ from pixelcnn_jax.training.shares import share_out
 from tests.conftest import (
     assert_same_weights,
     random_images,
-    slowly,
     tiny_model,
     with_training,
 )
@@ -83,6 +82,7 @@ def test_batches_train_as_the_same_images_in_memory():
     assert_same_weights(found.model, expected.model)
 
 
+@pytest.mark.slow
 def test_levels_of_batches_are_not_cut_to_the_first_ones():
     c = pj.PixelCNNConfig.tiny(height=2, width=2, levels=300, condition_channels=1)
     images = np.arange(4 * 4).reshape(4, 2, 2, 1) % 300
@@ -207,7 +207,8 @@ SOURCES = {
 }
 
 
-@pytest.mark.parametrize("kind", ["python", *slowly("grain", "loader")])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["python", "grain", "loader"])
 def test_a_run_on_batches_goes_on_exactly(kind: str, tmp_path: Path, monkeypatch):
     """Died in the middle of its second epoch, after checkpoints on the way."""
     make = SOURCES[kind]

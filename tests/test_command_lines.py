@@ -43,6 +43,7 @@ def run(
     )
 
 
+@pytest.mark.slow
 def test_train_sample_and_evaluate_run_end_to_end(tmp_path: Path):
     folder = tmp_path / "run"
     command = ("train.py", "digits", *TINY, "--workdir", str(folder))

@@ -62,6 +62,7 @@ def test_all_methods_keep_what_is_known_and_draw_the_same_rest(name: str):
         np.testing.assert_allclose(flat(log_prob), expected, rtol=1e-5, atol=2e-4)
 
 
+@pytest.mark.slow
 @each_model
 def test_known_rows_are_not_walked_and_change_nothing(name: str):
     """Of one batch: known at the top, and known nowhere."""

@@ -196,7 +196,8 @@ GUIDED = [
 ]
 
 
-@pytest.mark.parametrize("fields", [GUIDED[0], *slowly(*GUIDED[1:])])
+@pytest.mark.slow
+@pytest.mark.parametrize("fields", GUIDED)
 def test_guidance_extrapolates_from_the_law_without_conditions(fields: dict):
     model = kinds_model(condition_dropout=0.2, **fields)
     given = some_conditions(model, 3)

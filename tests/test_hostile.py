@@ -105,7 +105,7 @@ json_values = st.recursive(
 PRESETS = [preset for _, preset in config.PRESETS.values()]
 
 
-@cases(0.2)
+@cases(0.1)
 @given(st.sampled_from(PRESETS), st.data())
 def test_settings_of_any_values(preset: pj.Config, data):
     fields = json.loads(config.to_json(preset))
@@ -135,7 +135,7 @@ WORDS = """
 words = st.sampled_from(WORDS) | st.text(max_size=8)
 
 
-@cases(0.04)
+@cases(0.02)
 @given(st.lists(words, max_size=6), st.booleans())
 def test_command_lines_of_any_words(args: list[str], trains: bool):
     if "-h" in args or "--help" in args:

@@ -85,6 +85,7 @@ def test_a_mesh_of_the_callers_changes_no_image(kind: AxisType):
         np.testing.assert_allclose(evaluate(model, expected).nats, nats, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_weights_may_be_transformed_without_jit():
     model, key = tiny_model(height=2, width=2), jax.random.key(3)
     graph, params = nnx.split(model)
@@ -140,6 +141,7 @@ def training_figures() -> list[tuple[float | None, ...]]:
     return [(row.train_bits_per_dim, row.validation_bits_per_dim) for row in history]
 
 
+@pytest.mark.slow
 def test_training_gives_the_same_under_each_setting():
     as_usual = training_figures()
     for name in SETTINGS:

@@ -28,6 +28,7 @@ from tests.conftest import random_images, refused, run_of, tiny_model
 # --- what a run goes on with
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_as_many_images_only(tmp_path: Path):
     model = pj.PixelCNNConfig.tiny(height=2, width=3)
     first = random_images(tiny_model(height=2, width=3), 12)

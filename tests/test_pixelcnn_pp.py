@@ -11,7 +11,7 @@ from pixelcnn_jax import drawing
 from pixelcnn_jax.layers import GatedResnet, NormedConv
 from pixelcnn_jax.masks import square
 from tests import oracles
-from tests.conftest import random_images, slowly
+from tests.conftest import random_images
 from tests.family import stirred
 from tests.test_causality import blind_share
 from tests.test_shifted import assert_same_by_all_methods
@@ -52,6 +52,7 @@ def test_any_depth_is_sampled_the_same_by_all_methods(
     assert_same_by_all_methods(stirred(config))
 
 
+@pytest.mark.slow
 def test_the_way_up_reads_the_short_cuts_in_reverse(monkeypatch):
     model = stirred(pj.PixelCNNPPConfig.tiny(num_resnets=2))
     names = {
@@ -95,10 +96,11 @@ def test_folding_changes_no_output():
     np.testing.assert_allclose(layer(x), before, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("height", "width", "resolutions", "first_row"),
     # Whole cells; and a walk that begins and ends within one.
-    [(2, 4, 2, 0), *slowly((4, 5, 2, 1), (8, 4, 3, 0))],
+    [(2, 4, 2, 0), (4, 5, 2, 1), (8, 4, 3, 0)],
 )
 def test_static_phases_draw_the_same_images(height, width, resolutions, first_row):
     model = stirred(

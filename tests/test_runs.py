@@ -476,6 +476,7 @@ def test_old_runs_are_sampled_and_evaluated(old_run: tuple[Path, str]):
     assert found.bits_per_dim == pytest.approx(saved, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_old_runs_go_on(old_run: tuple[Path, str]):
     folder, _ = old_run
     first = Run(folder).rows()[0]

@@ -140,11 +140,14 @@ def test_a_larger_image_takes_no_larger_caches():
     assert jax.tree.map(jnp.shape, small) == jax.tree.map(jnp.shape, tall)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("first", "other", "height", "width", "channels"),
     [
         (3, 7, 5, 11, 1),
-        *slowly((7, 3, 6, 16, 1), (3, 5, 7, 5, 1), (7, 3, 4, 9, 3)),
+        (7, 3, 6, 16, 1),
+        (3, 5, 7, 5, 1),
+        (7, 3, 4, 9, 3),
     ],
 )
 def test_the_lag_is_as_short_as_it_can_be(
@@ -457,7 +460,8 @@ def test_keys_of_other_implementations_keep_the_promise(implementation: str):
     assert keys.as_threefry(key) != keys.as_threefry(jax.random.key(3))
 
 
-@pytest.mark.parametrize("method", ["cached", *slowly("full", "wavefront")])
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["cached", "full", "wavefront"])
 def test_works_without_jit(method: sampling.Method):
     model = tiny_model(height=2, width=2, num_blocks=1)
     expected = pj.sample(model, KEY, 2, method=method)

@@ -50,6 +50,7 @@ def test_a_softmax_over_colours_is_refused(kind: str):
         KINDS[kind](distribution="categorical")
 
 
+@pytest.mark.slow
 @each_kind
 def test_first_layers_have_no_bias_where_their_output_was_moved_from(kind: str):
     model = stirred(tiny(kind))

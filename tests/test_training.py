@@ -271,6 +271,7 @@ def test_the_running_mean_has_its_closed_form():
     )
 
 
+@pytest.mark.slow
 def test_images_sent_ahead_give_the_bits_of_resident_ones(monkeypatch):
     model = tiny_model(
         num_classes=3, condition_features=2, condition_channels=1, dropout=0.3
@@ -294,6 +295,7 @@ def test_images_sent_ahead_give_the_bits_of_resident_ones(monkeypatch):
         assert (a == b).all()
 
 
+@pytest.mark.slow
 def test_dropout_does_not_depend_on_microbatches_or_devices():
     model = tiny_model(dropout=0.4)
     images = random_images(model, 8)
@@ -723,6 +725,7 @@ def test_samples_of_the_first_epoch_are_what_the_checkpoint_draws(first_epoch: P
     assert (picture == saved).all()
 
 
+@pytest.mark.slow
 def test_a_run_with_everything_resumes_exactly(tmp_path: Path, monkeypatch):
     """Gated, classes, dropout, running mean, schedule, decay, clipping, binarised,
     mutated."""

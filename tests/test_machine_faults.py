@@ -1,7 +1,9 @@
 """A machine that fails - full disks, closed pipes, signals - costs a line, not work."""
 
+import contextlib
 import dataclasses
 import errno
+import io
 import logging
 import os
 import shutil
@@ -17,6 +19,7 @@ from zlib import crc32
 import filelock
 import numpy as np
 import pytest
+from tensorboardX import record_writer
 
 import pixelcnn_jax as pj
 from pixelcnn_jax import hosts, memory
@@ -27,7 +30,7 @@ from pixelcnn_jax.config import DataConfig
 from pixelcnn_jax.files import scratch_name
 from pixelcnn_jax.quiet import QUIET
 from pixelcnn_jax.runs import Run, storage, tables
-from pixelcnn_jax.training import keeping, sources
+from pixelcnn_jax.training import keeping, reports, sources
 from pixelcnn_jax.training.feed import Order, SentAhead
 from pixelcnn_jax.training.reports import Result
 from pixelcnn_jax.training.stopping import Stopped, StopRequest
@@ -279,6 +282,27 @@ def test_a_picture_that_cannot_be_written_costs_no_epoch(
     keeper.after_epoch(None, Result(row, 1.0, 1.0, None, 0, None))
     assert saved == [(None, 1.5)]
     assert "epoch 1 is not reported whole" in caplog.text
+
+
+def test_a_full_disk_costs_no_more_than_what_tensorboard_shows(
+    tmp_path: Path, monkeypatch, caplog
+):
+    class Full(io.RawIOBase):
+        def writable(self) -> bool:
+            return True
+
+        def write(self, _) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(record_writer, "open_file", lambda _: io.BufferedWriter(Full()))
+    with contextlib.ExitStack() as stack:
+        board = reports.folder_reports(tmp_path, [], stack)[-1]
+        for epoch in (1, 2):
+            result = Result(tables.Row(epoch, 5, 1.0, 1.5), 1.0, 1.0, None, 0, None)
+            vars(result)["samples"] = np.zeros((4, 4, 3), np.uint8)
+            board(result)
+    assert caplog.text.count("is written for TensorBoard") == 1
+    assert "from epoch 1 on nothing" in caplog.text and "No space left" in caplog.text
 
 
 def test_a_stop_heard_of_is_not_a_second_one():

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from tensorboardX.proto.event_pb2 import Event
 
 import pixelcnn_jax as pj
 from pixelcnn_jax import data, keys, pictures
@@ -680,6 +681,19 @@ def test_a_run_folder_holds_what_a_run_needs(uninterrupted: Path):
     assert timings[0] == "epoch,seconds,images_per_second" and len(timings) == 3
     assert (uninterrupted / "samples" / "epoch_0002.png").exists()
     assert list((uninterrupted / "tensorboard").iterdir())
+
+
+def test_tensorboard_shows_each_epoch(uninterrupted: Path):
+    [path] = (uninterrupted / "tensorboard").iterdir()
+    written, shown = path.read_bytes(), []
+    while written:
+        # Length, checksum, event, checksum.
+        end = 12 + int.from_bytes(written[:8], "little")
+        event = Event.FromString(written[12:end])
+        shown += [(event.step, part.tag) for part in event.summary.value]
+        written = written[end + 4 :]
+    names = ("train_bits_per_dim", "validation_bits_per_dim", "samples")
+    assert shown == [(epoch, name) for epoch in (1, 2) for name in names]
 
 
 def test_reported_figures_are_those_of_the_images(

@@ -3,11 +3,12 @@
 import contextlib
 import dataclasses
 import functools
+import logging
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import jax
 import numpy as np
@@ -21,6 +22,11 @@ from pixelcnn_jax.models.base import PixelModel
 from pixelcnn_jax.output import say
 from pixelcnn_jax.runs import Row, tables
 from pixelcnn_jax.sampling import sample
+
+if TYPE_CHECKING:
+    from tensorboardX.event_file_writer import EventsWriter
+
+log = logging.getLogger(__name__)
 
 SAMPLES = 64
 """Images drawn after each epoch, always from the same noise."""
@@ -84,7 +90,7 @@ def folder_reports(
     folder: Path, rows: Sequence[Row], stack: contextlib.ExitStack
 ) -> list[Report]:
     """The reports of a run's folder, whose rows so far are ``rows``."""
-    board = stack.enter_context(tensorboard(folder / "tensorboard"))
+    board = stack.enter_context(Board(folder / "tensorboard"))
     return [
         functools.partial(report_tables, folder),
         functools.partial(report_samples, folder / "samples"),
@@ -126,23 +132,62 @@ class Curves:
         )
 
 
-@contextlib.contextmanager
-def tensorboard(folder: Path) -> Iterator[Report]:
-    """Figures and samples for TensorBoard, in a file of their own per process."""
-    from tensorboardX import SummaryWriter  # slow to import, and only for this
+class Board:
+    """Figures and samples for TensorBoard, in a file of their own per process.
 
-    writer = SummaryWriter(str(folder))
+    A context manager, which makes the file. Each epoch is on disk once it is reported;
+    after the first failure nothing is written any more, since TensorBoard reads no
+    further than to what is damaged.
+    """
 
-    def report(result: Result) -> None:
-        for name, value in result.row._asdict().items():
-            if name.endswith("bits_per_dim") and value is not None:
-                writer.add_scalar(name, value, result.row.epoch)
-        writer.add_image("samples", result.samples, result.row.epoch, dataformats="HWC")
+    def __init__(self, folder: Path):
+        self._folder = folder
+        self._writer: EventsWriter | None = None
 
-    try:
-        yield report
-    finally:
-        writer.close()
+    def __enter__(self) -> "Board":
+        # Slow to import, and only for this. Not its SummaryWriter: a thread of that
+        # writes, whose death nobody hears of, and whose queue then fills for ever.
+        from tensorboardX.event_file_writer import EventsWriter
+
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._writer = EventsWriter(str(self._folder / "events"))
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._writer is not None:
+            # All that counts was written out before.
+            with contextlib.suppress(OSError):
+                self._writer.close()
+            self._writer = None
+
+    def __call__(self, result: Result) -> None:
+        if self._writer is None:
+            return
+        try:
+            self._write(self._writer, result)
+        except OSError as error:
+            log.warning(
+                "from epoch %d on nothing is written for TensorBoard: %s",
+                result.row.epoch,
+                error,
+            )
+            self.__exit__()
+
+    def _write(self, writer: "EventsWriter", result: Result) -> None:
+        from tensorboardX import summary
+        from tensorboardX.proto import event_pb2
+
+        proto: Any = event_pb2  # whose classes are made as it is imported
+        figures = [
+            summary.scalar(name, value)
+            for name, value in result.row._asdict().items()
+            if name.endswith("bits_per_dim") and value is not None
+        ]
+        picture = summary.image("samples", result.samples, dataformats="HWC")
+        for part in (*figures, picture):
+            step, now = result.row.epoch, time.time()
+            writer.write_event(proto.Event(summary=part, step=step, wall_time=now))
+        writer.flush()
 
 
 class Console:

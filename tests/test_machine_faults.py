@@ -357,6 +357,33 @@ def test_a_full_memory_is_no_other_checkpoint(error, tmp_path: Path, monkeypatch
         storage.load(tmp_path, {"params": {}})
 
 
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (OSError(errno.EMFILE, "x"), "Too many open files"),
+        # Which tells of a full memory, too.
+        (ValueError("RESOURCE_EXHAUSTED: [os_error_code='24']"), "Too many open files"),
+        (OSError(errno.EIO, "x"), "Input/output error"),
+    ],
+)
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_load_that_the_system_refuses_is_no_other_checkpoint(
+    error, reason: str, wrapped: bool, tmp_path: Path, monkeypatch
+):
+    def refuse(*_):
+        if not wrapped:
+            raise error
+        try:
+            raise error
+        except Exception as cause:
+            raise KeyError("no handler") from cause
+
+    monkeypatch.setattr(storage.ocp, "load_checkpointables", refuse)
+    with pytest.raises(pj.UserError, match="could not be read") as refusal:
+        storage.load(tmp_path, {"params": {}})
+    assert reason in str(refusal.value) and "config.json" not in str(refusal.value)
+
+
 def test_images_sent_ahead_leave_no_thread_behind():
     class Shares:
         width = share = 1

@@ -1,5 +1,6 @@
 """Pytrees of arrays in a folder: all that knows of Orbax."""
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -53,7 +54,7 @@ def load(folder: Path, items: Mapping[str, object]) -> Items:
         items: pytrees like those saved; shapes and types are what counts.
 
     Raises:
-        UserError: the saved ones have others.
+        UserError: the saved ones have others, or the system fails to read them.
     """
     # Onto one device, however many wrote it; the trainer spreads it again.
     sharding = jax.sharding.SingleDeviceSharding(all_devices()[0])
@@ -68,10 +69,19 @@ def load(folder: Path, items: Mapping[str, object]) -> Items:
             found = ocp.load_checkpointables(folder.resolve(), abstract)
         # Of several processes, each goes on with arrays of its own.
         return jax.tree.map(_own, found) if hosts.are_several() else found
-    except (OSError, MemoryError):
+    except MemoryError:
         raise
-    # Its files are whole, so it is one of other shapes; Orbax says so in pages.
     except Exception as error:
+        # Orbax wraps what the system says, in the same errors as other shapes.
+        number = error_number(error)
+        if number is not None:
+            raise UserError(
+                f"the checkpoint {folder} could not be read ({os.strerror(number)});"
+                " mend that and try again"
+            ) from error
+        if isinstance(error, OSError):
+            raise
+        # Its files are whole, so it is one of other shapes; Orbax says so in pages.
         if "RESOURCE_EXHAUSTED" in str(error):  # a device's memory is full
             raise
         raise UserError(

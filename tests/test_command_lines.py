@@ -9,6 +9,7 @@ import sys
 import zipfile
 from importlib.metadata import version
 from pathlib import Path
+from unittest import mock
 
 import jax
 import numpy as np
@@ -16,11 +17,13 @@ import pytest
 from PIL import Image
 
 import pixelcnn_jax as pj
+from pixelcnn_jax import keys
 from pixelcnn_jax.commands import evaluate, flags, main, sample, train
 from pixelcnn_jax.commands.main import COMMANDS, overview, run_command
 from pixelcnn_jax.runs import Run, shipped_models
 from pixelcnn_jax.training.stopping import Stopped
 from tests.conftest import refused, slowly
+from tests.test_jax_settings import jax_set
 
 ROOT = Path(__file__).parents[1]
 TINY = (
@@ -101,6 +104,41 @@ def test_sample_writes_the_levels_as_integers(tmp_path: Path, suffix: str):
     images = loaded if suffix == ".npy" else loaded["images"]
     assert (images == pj.sample(pj.load("digits"), jax.random.key(5), 3)).all()
     assert images.dtype == np.int32 and images.shape == (3, 16, 16, 1)
+
+
+@pytest.mark.parametrize(
+    ("place", "job"),
+    [
+        ("stream", ["--num-images", "2"]),
+        ("completion.complete", ["--complete", "IMAGES", "--known-rows", "2"]),
+        ("load_sampler", ["--sampler", "x"]),
+    ],
+)
+def test_a_seed_means_the_same_under_other_settings_of_jax(
+    place: str, job: list[str], plain: Path, image_file: Path, tmp_path, monkeypatch
+):
+    seen = []
+
+    def draw(*given, **_):
+        seen.extend(x for x in given if isinstance(x, jax.Array))
+        raise pj.UserError("seen")
+
+    draws = draw
+    if place == "load_sampler":
+        sampler = mock.Mock(side_effect=draw)
+        sampler.header = mock.Mock(num_images=1, num_classes=0)
+        sampler.header.configure_mock(condition_features=0, condition_map=(0, 0, 0))
+
+        def draws(_):
+            return sampler
+
+    monkeypatch.setattr(f"pixelcnn_jax.commands.sample_jobs.{place}", draws)
+    where = [] if "--sampler" in job else ["--workdir", str(plain)]
+    job = [str(image_file) if x == "IMAGES" else x for x in job]
+    output = ["--seed", "5", "--output", str(tmp_path / "out.npy")]
+    with jax_set("jax_default_prng_impl"), pytest.raises(pj.UserError, match="seen"):
+        sample.run([*where, *job, *output], "sample")
+    assert [str(key) for key in seen] == [str(keys.root(5))]
 
 
 @pytest.mark.parametrize(

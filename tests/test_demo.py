@@ -16,6 +16,7 @@ from pixelcnn_jax import pictures
 from pixelcnn_jax.commands import demo, demo_page
 from pixelcnn_jax.commands.playground import COMPLETIONS, Playground
 from tests.conftest import random_images, refused, tiny_model
+from tests.test_jax_settings import jax_set
 
 
 @pytest.mark.parametrize("levels", [2, 4, 37, 256])
@@ -51,6 +52,9 @@ def test_the_first_rows_are_kept_and_the_others_drawn():
         nats = np.asarray(pj.entropy_map(model, drawn, np.full(COMPLETIONS, 2)))
         assert found.most == pytest.approx(nats[:, rows:].max(), rel=1e-5)
         assert found.entropies.shape == found.completions.shape
+    with jax_set("jax_default_prng_impl"):
+        again = playground.complete(canvas, 4, 0.9, 2, seed=7)
+    assert (again.completions == found.completions).all()
     whole = playground.complete(canvas, 6, 1.0, 0, seed=0)
     assert whole.most == 0 and (whole.entropies == whole.completions).all()
 

@@ -167,6 +167,7 @@ ALLOWED = {
         "exported",
         "exporting",
         "files",
+        "keys",
         "likelihood",
         "models",
         "params",

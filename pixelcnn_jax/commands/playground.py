@@ -8,7 +8,7 @@ import numpy as np
 from flax import nnx
 from PIL import Image
 
-from pixelcnn_jax import completion, entropy, pictures, sampling
+from pixelcnn_jax import completion, entropy, keys, pictures, sampling
 from pixelcnn_jax.data import classes_in_turn
 from pixelcnn_jax.errors import require
 from pixelcnn_jax.models.base import PixelModel
@@ -97,9 +97,7 @@ class Playground:
     def _drawn(self) -> tuple[np.ndarray, np.ndarray | None]:
         classes = list(range(self.model.config.num_classes))
         labels = classes_in_turn(classes, SUGGESTIONS)
-        drawn = sampling.sample(
-            self.model, jax.random.key(0), SUGGESTIONS, labels=labels
-        )
+        drawn = sampling.sample(self.model, keys.root(0), SUGGESTIONS, labels=labels)
         return np.asarray(drawn), labels
 
     @property
@@ -143,7 +141,7 @@ class Playground:
         """
         drawn, nats = self._complete(
             self._params,
-            jax.random.key(seed),
+            keys.root(seed),
             self.from_canvas(picture),
             jnp.int32(rows),
             jnp.float32(temperature),

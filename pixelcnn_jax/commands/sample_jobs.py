@@ -6,10 +6,9 @@ import functools
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
-import jax
 import numpy as np
 
-from pixelcnn_jax import completion, hosts
+from pixelcnn_jax import completion, hosts, keys
 from pixelcnn_jax.commands.background import in_background
 from pixelcnn_jax.commands.choices import parse_classes, parse_labels
 from pixelcnn_jax.commands.given_conditions import (
@@ -141,7 +140,7 @@ class Job:
         def draw() -> Iterator[np.ndarray]:
             drawn = completion.complete(
                 self.model,
-                jax.random.key(settings.seed),
+                keys.root(settings.seed),
                 task.images,
                 task.known,
                 num_completions=number,
@@ -206,7 +205,7 @@ class Job:
         first, last = gap
         return stream(
             self.model,
-            jax.random.key(self.settings.seed),
+            keys.root(self.settings.seed),
             last,
             start=first,
             batch_size=self.settings.batch_size,
@@ -269,7 +268,7 @@ def draw_exported(settings: Settings, path: str, output: Path) -> int:
     labels = parse_labels(settings.labels, header.num_images, header.num_classes)
     sizes = header.condition_features, header.condition_map[2]
     given = in_turn(read_given(settings.conditions, *sizes), header.num_images)
-    key = jax.random.key(settings.seed)
+    key = keys.root(settings.seed)
     drawn = sampler(key, temperature=settings.temperature, labels=labels, **given)
     _write(output, np.asarray(drawn), header.levels, labels)
     return header.num_images

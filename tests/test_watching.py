@@ -1,6 +1,9 @@
 """Images as they fill in, and where the model hesitated."""
 
 import io
+import os
+import signal
+import threading
 
 import jax
 import numpy as np
@@ -9,8 +12,9 @@ from PIL import Image
 
 import pixelcnn_jax as pj
 from pixelcnn_jax import animation, pictures
-from pixelcnn_jax.commands import sample
+from pixelcnn_jax.commands import sample, sample_jobs
 from pixelcnn_jax.commands.known_pixels import drawn_strips
+from pixelcnn_jax.training.stopping import Stopped
 from tests.conftest import refused, some_conditions, tiny_model
 from tests.family import each_model, small_member
 from tests.test_likelihood import all_images
@@ -175,6 +179,29 @@ def test_sample_shows_how_images_came_about(plain, image_file, tmp_path, capsys)
     # Known pixels are there from the beginning, and in grey.
     tall = first.shape[0] // 3
     assert (first[: tall // 3, -40:] == picture[: tall // 3, -40:]).all()
+
+
+@pytest.mark.parametrize("completes", [False, True])
+def test_a_stop_is_obeyed_while_pictures_are_written(
+    completes: bool, plain, image_file, tmp_path, monkeypatch
+):
+    """As if a picture took for ever: the thread that writes it never comes back."""
+    writing = threading.Event()
+
+    def write(*_) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        writing.wait(5)
+
+    monkeypatch.setattr(sample_jobs, "write_watched", write)
+    output = tmp_path / "a.npy"
+    job = ["--num-images", "3"]
+    if completes:
+        job = ["--complete", str(image_file), "--known-rows", "2"]
+    where = ["--output", str(output), "--entropy", str(tmp_path / "a.png")]
+    with pytest.raises(Stopped):
+        sample.run(["--workdir", str(plain), *where, *job], "sample")
+    writing.set()
+    assert output.exists()
 
 
 @pytest.mark.parametrize(

@@ -86,8 +86,16 @@ class Job:
         )
 
     def _watch(self, watched: Watched) -> None:
-        if hosts.is_first():
-            write_watched(self.settings, self.model, watched)
+        if not hosts.is_first():
+            return
+
+        def pictures() -> Iterator[None]:
+            yield write_watched(self.settings, self.model, watched)
+
+        # As drawing does: many images take minutes, in which a stop may be asked for.
+        for _ in in_background(pictures(), self.stop):
+            pass
+        self.stop.obey("")
 
     def fill(self) -> int:
         """Draw the images that a folder lacks."""

@@ -85,6 +85,13 @@ def stream(
     return _batches(draw, num_images, start, batch_size, given)
 
 
+def even_batch(num_images: int, batch_size: int) -> int:
+    """How many images of a job each process draws at a time; see `stream`."""
+    processes = jax.process_count()
+    # As many batches, evened out: the least to drop from the last one.
+    return -(-num_images // (-(-num_images // (batch_size * processes)) * processes))
+
+
 def _batches(
     draw: partial,
     num_images: int,
@@ -92,9 +99,8 @@ def _batches(
     batch_size: int,
     given: Given,
 ) -> Iterator[np.ndarray]:
-    rest, processes = num_images - start, jax.process_count()
-    # As many batches, evened out: the least to drop from the last one.
-    batch = -(-rest // (-(-rest // (batch_size * processes)) * processes))
+    processes = jax.process_count()
+    batch = even_batch(num_images - start, batch_size)
 
     def share(first: int, begin: int, end: int) -> np.ndarray:
         # Always a whole batch, so that one program draws them all.

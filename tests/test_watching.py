@@ -11,9 +11,11 @@ import pytest
 from PIL import Image
 
 import pixelcnn_jax as pj
-from pixelcnn_jax import animation, pictures
+from pixelcnn_jax import animation, completion, pictures
 from pixelcnn_jax.commands import sample, sample_jobs
 from pixelcnn_jax.commands.known_pixels import drawn_strips
+from pixelcnn_jax.drawing import Method, Way
+from pixelcnn_jax.jobs import Drawer
 from pixelcnn_jax.training.stopping import Stopped
 from tests.conftest import refused, some_conditions, tiny_model
 from tests.family import each_model, small_member
@@ -179,6 +181,31 @@ def test_sample_shows_how_images_came_about(plain, image_file, tmp_path, capsys)
     # Known pixels are there from the beginning, and in grey.
     tall = first.shape[0] // 3
     assert (first[: tall // 3, -40:] == picture[: tall // 3, -40:]).all()
+
+
+@pytest.mark.parametrize("completes", [False, True])
+def test_the_steps_that_are_shown_are_those_of_the_batches_that_drew(
+    completes: bool, plain, image_file, tmp_path, monkeypatch
+):
+    """12 images: `stream` draws 6 and 6 of them, and `complete` 10 and 2."""
+    seen, batches = [], []
+    method = Drawer.method
+
+    def choose(self, count: int, way: Way, batch_size: int | None = None) -> Method:
+        batches.append(count if batch_size is None else batch_size)
+        return method(self, count, way, batch_size)
+
+    monkeypatch.setattr(Drawer, "method", choose)
+    monkeypatch.setattr(sample_jobs, "write_watched", lambda *x: seen.append(x[-1]))
+    drawn = np.zeros((3, 4, 6, 5, 1), np.int32)
+    monkeypatch.setattr(completion, "complete", lambda *_, **__: drawn)
+    monkeypatch.setattr(sample_jobs, "stream", lambda *_, **__: iter(drawn))
+    job = ["--num-images", "12"]
+    if completes:
+        job = ["--complete", str(image_file), "--known-rows", "2"]
+    where = ["--output", str(tmp_path / "a.npy"), "--entropy", str(tmp_path / "a.png")]
+    sample.run(["--workdir", str(plain), "--batch-size", "10", *where, *job], "sample")
+    assert batches == [10 if completes else 6] and len(seen) == 1
 
 
 @pytest.mark.parametrize("completes", [False, True])

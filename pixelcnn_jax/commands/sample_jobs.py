@@ -36,7 +36,7 @@ from pixelcnn_jax.layers import OtherConditions
 from pixelcnn_jax.memory import require_memory
 from pixelcnn_jax.models.base import PixelModel
 from pixelcnn_jax.runs import Run
-from pixelcnn_jax.streaming import stream
+from pixelcnn_jax.streaming import even_batch, stream
 from pixelcnn_jax.training.stopping import StopRequest
 from pixelcnn_jax.visits import visit_steps
 
@@ -72,17 +72,23 @@ class Job:
         images = np.concatenate(parts)
         _write(self.output, images, levels, labels)
         if self.settings.watched:
-            steps = np.broadcast_to(self._steps(count), images.shape[:3])
+            batch = even_batch(count, self.settings.batch_size)
+            steps = np.broadcast_to(self._steps(batch), images.shape[:3])
             given = {"labels": labels, **in_turn(self._given, count)}
             self._watch(Watched(images, steps, given, labels))
         return count
 
-    def _steps(self, count: int, known: np.ndarray | None = None) -> np.ndarray:
-        """When each pixel was drawn."""
-        # As evenly as `stream` cuts the job into batches.
-        batch = -(-count // -(-count // self.settings.batch_size))
+    def _steps(
+        self, count: int, batch_size: int | None = None, known: np.ndarray | None = None
+    ) -> np.ndarray:
+        """When each pixel was drawn, of ``count`` images in batches of this size."""
         return visit_steps(
-            self.model, batch, known=known, method=self.settings.method, size=self.size
+            self.model,
+            count,
+            known=known,
+            method=self.settings.method,
+            batch_size=batch_size,
+            size=self.size,
         )
 
     def _watch(self, watched: Watched) -> None:
@@ -182,7 +188,8 @@ class Job:
     ) -> None:
         images, rows = strips(task, completions, self.model.config.levels)
         count, number = completions.shape[:2]
-        steps = drawn_strips(self._steps(count * number, task.known), number)
+        steps = self._steps(count * number, self.settings.batch_size, task.known)
+        steps = drawn_strips(steps, number)
         given = {"labels": labels, **others}
         repeated = {
             name: None if x is None else np.asarray(x)[rows]

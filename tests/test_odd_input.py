@@ -137,6 +137,24 @@ def test_a_refused_evaluation_leaves_no_folder(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("command", "arguments"),
+    [
+        ("evaluate", ["--workdir=no", "--output=new", "--batch-size=0"]),
+        ("sample", ["--workdir=no", "--output=x.npy", "--batch-size=0"]),
+        ("export", ["no", "x.pxs", "--num-images=0"]),
+    ],
+)
+def test_counts_are_looked_at_before_anything_else(
+    command: str, arguments: list[str], tmp_path: Path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    flag = arguments[-1].removesuffix("=0")
+    rule = f"{flag} must be an integer of at least 1"
+    assert rule in refused(command, arguments, capsys)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("name", ["mine", "samples.json"])
 def test_a_folder_of_somebody_else_is_left_as_it_was(
     name: str, plain: Path, tmp_path: Path, capsys

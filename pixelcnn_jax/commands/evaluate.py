@@ -8,6 +8,7 @@ import numpy as np
 
 from pixelcnn_jax import hosts
 from pixelcnn_jax.anomaly import require_same_images
+from pixelcnn_jax.arguments import require_count
 from pixelcnn_jax.commands.anomalies import Comparison
 from pixelcnn_jax.commands.flags import SPREADS, Command, flags_of, name_flags, parse
 from pixelcnn_jax.commands.image_files import require_writable
@@ -81,6 +82,7 @@ def run(args: list[str], program: str) -> None:
         UserError: one of them is wrong, or the run or its data can't be read.
     """
     settings = parse(Settings, Settings(), args, program, f"{ABOUT} {SPREADS}")
+    require_count("batch_size", settings.batch_size)
     found = Run.named(settings.workdir)
     config = found.config()
     named = _data_config(settings, config.data)

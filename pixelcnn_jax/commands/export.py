@@ -4,6 +4,7 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated
 
+from pixelcnn_jax.arguments import require_count
 from pixelcnn_jax.commands.choices import parse_size
 from pixelcnn_jax.commands.flags import Command, flags_of, parse, require_both, required
 from pixelcnn_jax.commands.image_files import require_writable
@@ -49,6 +50,7 @@ def run(args: list[str], program: str) -> None:
     settings = parse(Settings, Settings("", ""), args, program, ABOUT)
     what = "the run and the output"
     require_both(settings.workdir, settings.output, program, what)
+    require_count("num_images", settings.num_images)
     output = Path(settings.output)
     require_writable(output, (".pxs",))
     size = parse_size(settings.size)

@@ -104,6 +104,7 @@ def check(settings: Settings, folder: bool) -> None:
         f"seed must be at least 0 and below 2**32, got {settings.seed}; try 0",
     )
     require_count("num_images", settings.count)
+    require_count("batch_size", settings.batch_size)
     require(
         folder or settings.format is None,
         f"format must be left out if the output is a file, got {settings.format}; end"

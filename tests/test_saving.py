@@ -1,6 +1,7 @@
 """A model in a folder of its own loads bit for bit, and tells where it is from."""
 
 import dataclasses
+import errno
 import shlex
 import shutil
 import subprocess
@@ -127,6 +128,25 @@ def test_a_card_has_the_figure_of_the_test_images_if_asked_for(run: Path, tmp_pa
     images = data.load(config.DataConfig(), kept.config().model).test.images
     bits = evaluate(tiny_model(seed=10), images).bits_per_dim
     assert f"{bits:.4f} on the test images" in (folder / "README.md").read_text()
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.EEXIST])
+def test_a_run_that_cannot_be_read_is_not_blamed_on_the_folder_to_publish(
+    number: int, run: Path, tmp_path: Path, monkeypatch
+):
+    def fail(*_):
+        raise OSError(number, "reading", "config.json")
+
+    folder = tmp_path / "shared"
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "load_with_step", fail)
+        with pytest.raises(OSError, match="reading"):
+            publish.run([str(run), str(folder)], "publish")
+    # That which is written is.
+    monkeypatch.setattr(publish, "write_text", fail)
+    with pytest.raises(pj.UserError, match=f"^folder must be .*, got {folder}"):
+        publish.run([str(run), str(folder)], "publish")
+    assert not folder.exists() and [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
 def test_what_was_published_can_be_published_again(run: Path, tmp_path: Path):

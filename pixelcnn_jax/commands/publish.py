@@ -15,7 +15,7 @@ from pixelcnn_jax.files import write_text
 from pixelcnn_jax.likelihood import evaluate
 from pixelcnn_jax.models.base import PixelModel
 from pixelcnn_jax.output import say
-from pixelcnn_jax.runs import Run, model_folder, write_model
+from pixelcnn_jax.runs import Run, model_folder, write_model, written_to
 
 ABOUT = "Copy what sampling needs of a run into a folder to share, with a model card."
 
@@ -54,11 +54,12 @@ def run(args: list[str], program: str) -> None:
         model, step = source.load_with_step(settings.checkpoint)
         test = _test_bits(model, source.config()) if settings.evaluate else None
         validation = source.checkpoints.bits_per_dim(step)
-        write_model(place, model, config, step, validation)
         figures = Figures(step, validation, test)
         card = model_card(target.name, model, config, figures, settings.licence)
-        write_text(place / "README.md", card)
-        write_text(place / "SHA256SUMS", checksums(place))
+        with written_to(target):
+            write_model(place, model, config, step, validation)
+            write_text(place / "README.md", card)
+            write_text(place / "SHA256SUMS", checksums(place))
     say(f"{target}: {source.path} at step {step}, with checksums and README.md")
 
 

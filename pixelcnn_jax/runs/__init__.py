@@ -2,7 +2,7 @@
 
 from pixelcnn_jax.runs.checkpoints import Which
 from pixelcnn_jax.runs.run import Run, load, shipped_models
-from pixelcnn_jax.runs.saving import model_folder, save, write_model
+from pixelcnn_jax.runs.saving import model_folder, save, write_model, written_to
 from pixelcnn_jax.runs.storage import Items
 from pixelcnn_jax.runs.tables import Row
 
@@ -16,4 +16,5 @@ __all__ = [
     "save",
     "shipped_models",
     "write_model",
+    "written_to",
 ]

@@ -37,7 +37,7 @@ def save(model: PixelModel, folder: str | Path) -> None:
         )
     data = DataConfig(ARRAYS, validation_images=0)
     config = Config(workdir=str(folder), model=settings, data=data)
-    with model_folder(folder) as place:
+    with model_folder(folder) as place, written_to(folder):
         write_model(place, model, config)
 
 
@@ -45,13 +45,30 @@ def save(model: PixelModel, folder: str | Path) -> None:
 def model_folder(folder: str | Path) -> Iterator[Path]:
     """A folder to fill with a model, which appears whole or not at all.
 
+    What goes wrong while it is filled is raised as it is: see `written_to`.
+
     Raises:
-        UserError: it exists and is not empty, or can't be written.
+        UserError: it exists and is not empty, or can't be made.
     """
     path = Run(folder).path
+    with contextlib.ExitStack() as stack:
+        with written_to(folder):
+            place = stack.enter_context(new_folder(path))
+        yield place
+        # Here it takes its place.
+        with written_to(folder):
+            stack.close()
+
+
+@contextlib.contextmanager
+def written_to(folder: str | Path) -> Iterator[None]:
+    """Where nothing but a folder is written: what the system refuses is due to it.
+
+    Raises:
+        UserError: it is taken, or can't be written.
+    """
     try:
-        with new_folder(path) as place:
-            yield place
+        yield
     except FileExistsError as error:
         raise UserError(
             f"folder must be a new or an empty one, got {folder}; pass another, or move"
@@ -59,7 +76,7 @@ def model_folder(folder: str | Path) -> Iterator[Path]:
         ) from error
     except OSError as error:
         raise UserError(
-            f"folder must be one that can be written, got {path} ({error.strerror});"
+            f"folder must be one that can be written, got {folder} ({error.strerror});"
             " pass another"
         ) from error
 

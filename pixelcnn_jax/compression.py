@@ -31,6 +31,7 @@ from pixelcnn_jax.container import (
 from pixelcnn_jax.devices import device_of
 from pixelcnn_jax.errors import UserError, require
 from pixelcnn_jax.layers import Conditions
+from pixelcnn_jax.machine import product_threads
 from pixelcnn_jax.memory import require_memory
 from pixelcnn_jax.models.base import PixelModel
 from pixelcnn_jax.models.input_checks import (
@@ -43,6 +44,9 @@ Array = jax.Array | np.ndarray
 
 RULE = "the images must come out as they went in, and did not"
 CURE = "decompress where they were compressed, with the same conditions"
+THREADS = ", threads "
+"""Between an environment and the threads of its CPU's products. They change the last
+bits of wide models only: with another number it is tried."""
 
 
 def compress(
@@ -102,7 +106,8 @@ def compress(
     shape = tuple(map(int, images.shape))
     words = encoder.get_compressed()
     marks = (*fingerprints(model), checksum(images))
-    return Container(shape, environment(model), *marks, words).to_bytes()
+    here = f"{environment(model)}{THREADS}{product_threads()}"
+    return Container(shape, here, *marks, words).to_bytes()
 
 
 def decompress(
@@ -155,7 +160,7 @@ def decompress_with_labels(
     count, classes = found.shape[0], model.config.num_classes
     labels = np.zeros(count, np.int32) if classes else None
     if classes > 1:
-        with _on_its_way():
+        with _on_its_way(found):
             labels = decoder.decode(coder.stream.model.Uniform(classes), count)
     given = Conditions(labels, condition, condition_map)
     require_conditions(model, given, found.shape)
@@ -165,20 +170,29 @@ def decompress_with_labels(
         values_NT[part, step] = decoder.decode(law, probs_BV)
         return values_NT[part, step]
 
-    with _on_its_way():
+    with _on_its_way(found):
         go_through(model, found.shape, given, decode)
     images = values_NT.reshape(found.shape)
-    require(checksum(images) == found.images, f"{RULE}: wrong check sum; {CURE}")
+    require(
+        checksum(images) == found.images, f"{RULE}: wrong check sum; {_cure(found)}"
+    )
     return images, labels
 
 
 @contextlib.contextmanager
-def _on_its_way() -> Iterator[None]:
+def _on_its_way(found: Container) -> Iterator[None]:
     """Raise UserError where the coder says that it has lost its way."""
     try:
         yield
     except AssertionError as error:
-        raise UserError(f"{RULE} ({error}); {CURE}") from error
+        raise UserError(f"{RULE} ({error}); {_cure(found)}") from error
+
+
+def _cure(found: Container) -> str:
+    former, here = found.environment.partition(THREADS)[2], str(product_threads())
+    if former in ("", here):
+        return CURE
+    return f"{CURE}, and with NPROC={former} set, for the cores there (here {here})"
 
 
 def _require_size(shape: Sequence[int]) -> None:
@@ -214,10 +228,10 @@ def fingerprints(model: PixelModel) -> tuple[bytes, bytes]:
 def _require_same(model: PixelModel, found: Container) -> None:
     settings, weights = fingerprints(model)
     rule = "the compressed data must be opened with what wrote them"
-    here = environment(model)
+    former, here = found.environment.partition(THREADS)[0], environment(model)
     require(
-        found.environment == here,
-        f"{rule}: {found.environment}, got {here}; decompress there",
+        former == here,
+        f"{rule}: {former}, got {here}; decompress there",
     )
     require(
         found.model == settings,

@@ -121,10 +121,24 @@ def _setting(name: str) -> object:
     return getattr(jax.config, name)
 
 
+def product_threads() -> int:
+    """Threads among which XLA divides a product on a CPU, from its start on: as many as
+    cores may be used, or as the variable ``NPROC`` says."""
+    for name in ("PJRT_NPROC", "NPROC"):
+        given = os.environ.get(name, "")
+        if given.isdecimal() and int(given) > 0:
+            return int(given)
+    return affine_cores()
+
+
+def affine_cores() -> int:
+    """Cores that the system lets this process run on, whatever its share of them."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
 @functools.cache
 def usable_cores() -> int:
     """Cores that this process may use, a container's share included."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
-    quota = cpu_quota()
+    cores, quota = affine_cores(), cpu_quota()
     return cores if quota is None else max(1, min(cores, math.ceil(quota)))

@@ -3,6 +3,8 @@
 from typing import TypeVar
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from flax.traverse_util import unflatten_dict
 
@@ -18,6 +20,12 @@ def to_params(model: Model) -> tuple[nnx.GraphDef[Model], Params]:
     graph, state = nnx.split(model)
     flat = nnx.to_flat_state(state)
     return graph, {".".join(map(str, path)): x.get_value() for path, x in flat}
+
+
+def unbound(params: Params) -> Params:
+    """Copies that are bound to no device, as those of a new model: they go where what
+    they are used with lies."""
+    return {name: jnp.array(np.asarray(x)) for name, x in params.items()}
 
 
 def from_params(graph: nnx.GraphDef[Model], params: Params) -> Model:

@@ -1,7 +1,10 @@
 """What was compressed comes back, as short as the likelihood says, or not at all."""
 
+import os
 import platform
+import subprocess
 import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +26,7 @@ from tests.conftest import (
 from tests.family import each_model, member
 
 pytest.importorskip("constriction")
+ROOT = Path(__file__).parents[1]
 
 
 def bytes_of_likelihood(model, images, **given) -> float:
@@ -49,6 +53,47 @@ def test_a_hundred_digits_take_what_the_likelihood_says():
     packed = pj.compress(model, images)
     assert len(packed) < 1.01 * bytes_of_likelihood(model, images) + 64
     assert (pj.decompress(model, packed) == images).all()
+
+
+def test_another_number_of_cores_is_named_where_it_may_be_the_cause(monkeypatch):
+    model = tiny_model()
+    images = random_images(model, 3)
+    monkeypatch.setenv("NPROC", "3")
+    packed = pj.compress(model, images)
+    monkeypatch.delenv("NPROC")
+    assert (pj.decompress(model, packed) == images).all()
+    monkeypatch.setattr(compression, "checksum", lambda _: b"")
+    with pytest.raises(pj.UserError, match=r"NPROC=3 set, .* \(here \d+\)$"):
+        pj.decompress(model, packed)
+
+
+WIDE = """
+import sys
+import numpy as np
+import pixelcnn_jax as pj
+config = pj.PixelCNNPPConfig.tiny(
+    height=6, width=6, channels=3, filters=160, levels=64,
+    distribution="logistic_mixture", num_mixtures=3,
+)
+model = pj.build_model(config)
+images = np.random.default_rng(0).integers(0, 64, (6, 6, 6, 3))
+if len(sys.argv) > 2:
+    open(sys.argv[1], "wb").write(pj.compress(model, images))
+assert (pj.decompress(model, open(sys.argv[1], "rb").read()) == images).all()
+"""
+
+
+@pytest.mark.slow
+def test_as_many_threads_as_wrote_a_file_open_it(tmp_path: Path):
+    """Whatever the cores of the process: by the variable that the error names."""
+    path, code = str(tmp_path / "x"), [sys.executable, "-c", WIDE]
+
+    def run(number: str, command: list[str]) -> None:
+        environment = {**os.environ, "NPROC": number, "JAX_PLATFORMS": "cpu"}
+        subprocess.run(command, check=True, cwd=ROOT, env=environment)
+
+    run("1", [*code, path, "write"])
+    run("1", [*code, path])
 
 
 @needs_real_data

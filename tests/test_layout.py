@@ -96,6 +96,7 @@ ALLOWED = {
         "container",
         "coding",
         "layers",
+        "machine",
         "models",
         "memory",
         "errors",

@@ -427,6 +427,36 @@ def test_a_sampler_puts_its_weights_on_the_devices_once():
     assert (pj.sample(model, KEY, 4) == 0).all() and (first != 0).any()
 
 
+@pytest.mark.parametrize("number", [1, 2])
+def test_later_changes_of_a_model_reach_nothing_made_of_it(number: int, monkeypatch):
+    """However the devices' number makes the weights be copied, or not."""
+    available = jax.local_devices()[:number]
+    monkeypatch.setattr(jax, "local_devices", lambda backend: available)
+    model = nnx.clone(tiny_model())
+    sampler, stepper = pj.Sampler(model), pj.Stepper(model, 4)
+    begun = stepper.begin()
+    images, (law, _) = sampler(KEY, 4), stepper.next(begun)
+    stream = pj.stream(model, KEY, 8, batch_size=4)
+    first = next(stream)
+    bias = model.last.bias
+    bias[...] = bias[...].at[0].set(50.0)
+    nnx.update(model, jax.tree.map(lambda x: x * 2, nnx.state(model)))
+    assert (sampler(KEY, 4) == images).all()
+    assert (stepper.next(begun)[0] == law).all()
+    assert (np.concatenate([first, *stream]) == sampler(KEY, 8)).all()
+    assert (pj.sample(model, KEY, 4) == 0).all() and (images != 0).any()
+
+
+def test_a_loaded_model_goes_where_the_images_lie():
+    model, mesh = pj.load("digits"), data_mesh(jax.devices())
+    images = np.random.default_rng(0).integers(0, 4, (4, 16, 16, 1))
+    expected = pj.log_prob(model, images)
+    spread = jax.NamedSharding(mesh, jax.P(*mesh.axis_names))
+    for place in (spread, jax.devices()[1]):
+        found = pj.log_prob(model, jax.device_put(images, place))
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
 def test_two_models_in_two_threads_keep_their_weights():
     models = [tiny_model(seed=seed) for seed in (0, 1)]
     expected = [np.asarray(pj.sample(model, KEY, 4)) for model in models]

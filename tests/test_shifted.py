@@ -13,6 +13,7 @@ from flax import nnx
 import pixelcnn_jax as pj
 from pixelcnn_jax.config import TrainingConfig
 from pixelcnn_jax.layers import NO_CONDITIONS, ImagePass, NormedConv
+from pixelcnn_jax.models import PixelModel
 from tests.conftest import assert_same_weights, random_images, whole_and_resumed
 from tests.family import stirred
 from tests.processes import ROOT
@@ -48,6 +49,21 @@ def test_a_softmax_over_colours_is_refused(kind: str):
     name = KINDS[kind].kind
     with pytest.raises(pj.UserError, match=f"which {name} has not, got .* 3; try"):
         KINDS[kind](distribution="categorical")
+
+
+@each_kind
+def test_a_folded_copy_leaves_its_model_as_it_was(kind: str):
+    model = pj.build_model(KINDS[kind].tiny())
+    before = jax.tree.map(np.array, nnx.state(model))
+    folded = model.folded()
+    assert all(layer.is_folded for layer in _convolutions(folded))
+    after = nnx.state(model)
+    assert jax.tree.all(jax.tree.map(lambda x, y: (x == y).all(), before, after))
+    assert not any(layer.is_folded for layer in _convolutions(model))
+
+
+def _convolutions(model: PixelModel) -> list:
+    return [x for x in model.causal_layers().values() if hasattr(x, "is_folded")]
 
 
 @pytest.mark.slow

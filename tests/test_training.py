@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 import os
 import re
 import shutil
@@ -9,6 +10,7 @@ import signal
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +25,15 @@ from pixelcnn_jax.config import DataConfig, TrainingConfig
 from pixelcnn_jax.params import from_params, to_params
 from pixelcnn_jax.runs import Run, tables
 from pixelcnn_jax.runs.checkpoints import Checkpoints
-from pixelcnn_jax.training import Trainer, TrainState, feed, keeping, loop, reports
+from pixelcnn_jax.training import (
+    Trainer,
+    TrainState,
+    feed,
+    keeping,
+    loop,
+    reports,
+    update,
+)
 from pixelcnn_jax.training.feed import Batches, Resident, SentAhead
 from pixelcnn_jax.training.optimizer import learning_rate, make_optimizer
 from pixelcnn_jax.training.randomness import Randomness
@@ -102,6 +112,19 @@ def test_an_update_is_adam_on_the_mean_cross_entropy():
         np.testing.assert_allclose(state.params[name], expected, atol=2e-5)
     assert int(state.step) == 1
     assert float(state.epoch_nats) == pytest.approx(float(loss) * images.size, rel=1e-5)
+
+
+def test_gradients_are_right_of_more_dimensions_than_int32_counts(monkeypatch):
+    """As of a batch of 4,096 images of 512 x 512 in colour."""
+    model, moments = tiny_model(), []
+    for factor in (1, 2**28):
+        larger = SimpleNamespace(prod=lambda x, by=factor: by * math.prod(x))
+        monkeypatch.setattr(update, "math", larger)
+        config = TrainingConfig(batch_size=4)
+        trainer = make_trainer(model, config, random_images(model, 4))
+        moments.append(run_epoch(trainer, trainer.init()).opt_state[0].mu)
+    for expected, found in zip(*(x.values() for x in moments), strict=True):
+        np.testing.assert_allclose(2**28 * found, expected, rtol=1e-5)
 
 
 @functools.cache

@@ -309,9 +309,9 @@ class PixelModel(nnx.Module):
     def folded(self) -> "PixelModel":
         """A copy to sample from, in which nothing that depends only on the parameters
         is computed again at each step; not to train."""
-        # Taken apart and merged anew, since folding overwrites parameters in place.
+        # With variables of its own, since folding overwrites parameters in place.
         graph, state = nnx.split(self)
-        copy = nnx.merge(graph, state)
+        copy = nnx.merge(graph, jax.tree.map(lambda x: x, state))
         for layer in copy.causal_layers().values():
             layer.fold()
         return copy

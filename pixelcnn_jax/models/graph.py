@@ -2,6 +2,7 @@
 
 import functools
 
+import jax
 from flax import nnx
 
 from pixelcnn_jax.models.base import PixelModel
@@ -23,9 +24,10 @@ class Graph:
 
 
 def split(model: PixelModel) -> tuple[Graph, nnx.State]:
-    """A model's graph and its parameters."""
+    """A model's graph, and its parameters as they are now."""
     graph, params = nnx.split(model)
-    return _of(graph), params
+    # The state's variables are the model's own: new ones don't follow its changes.
+    return _of(graph), jax.tree.map(lambda x: x, params)
 
 
 @functools.cache

@@ -21,7 +21,7 @@ from pixelcnn_jax.errors import UserError, require
 from pixelcnn_jax.files import read_text, remove_scratch, write_text
 from pixelcnn_jax.models import build_model
 from pixelcnn_jax.models.base import PixelModel
-from pixelcnn_jax.params import from_params, to_params
+from pixelcnn_jax.params import from_params, to_params, unbound
 from pixelcnn_jax.runs import tables
 from pixelcnn_jax.runs.checkpoints import Checkpoints, Which
 from pixelcnn_jax.runs.storage import Items
@@ -131,7 +131,7 @@ class Run:
         shapes = nnx.eval_shape(lambda: build_model(config.model))
         graph, params = to_params(shapes)
         step, items = self._restore(checkpoint, {"params": params}, shapes)
-        return from_params(graph, items["params"]), step
+        return from_params(graph, unbound(items["params"])), step
 
     def restore(
         self, which: Which, items: Mapping[str, object], model: PixelModel

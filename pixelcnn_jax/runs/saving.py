@@ -4,14 +4,11 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-import jax.numpy as jnp
-import numpy as np
-
 from pixelcnn_jax.config import ARRAYS, AnyModelConfig, Config, DataConfig
 from pixelcnn_jax.errors import UserError
 from pixelcnn_jax.files import new_folder
 from pixelcnn_jax.models.base import PixelModel
-from pixelcnn_jax.params import to_params
+from pixelcnn_jax.params import to_params, unbound
 from pixelcnn_jax.runs.run import Run
 
 
@@ -99,6 +96,5 @@ def write_model(
     """
     run = Run(place)
     run.write_config(config)
-    # By way of NumPy: onto one device, wherever they are.
-    params = {k: jnp.array(np.asarray(x)) for k, x in to_params(model)[1].items()}
+    params = unbound(to_params(model)[1])  # onto one device, wherever they are
     run.save(step, {"params": params}, bits_per_dim, config)

@@ -99,9 +99,10 @@ class Updates:
         """One update, on one device's share of the batch."""
         nats, gradients = self._sum(batches, row, state)
         # Images, not places: an epoch's last batch may have fewer.
-        count = lax.psum((batches.image[row] >= 0).sum(), DATA)
-        dims = math.prod(batches.images.shape[1:])
-        # Per dimension, so that the clipping and Adam's epsilon fit images of any size.
+        count = lax.psum((batches.image[row] >= 0).sum(), DATA).astype(jnp.float32)
+        dims = float(math.prod(batches.images.shape[1:]))
+        # Per dimension, so that the clipping and Adam's epsilon fit images of any size;
+        # as floats, since int32 does not count those of many large images.
         gradients = jax.tree.map(
             lambda g: g / (count * dims).astype(g.dtype), gradients
         )

@@ -108,3 +108,58 @@ def test_a_run_keeps_the_names_and_evaluates_by_them(tmp_path: Path, capsys):
     rule = r"data\.classes ant, bee, cat \(now ant, cat, dog\)"
     with pytest.raises(pj.UserError, match=rule):
         train_on(str(moved), run)
+
+
+# --- and the images that were held out stay those
+
+
+def test_a_run_holds_to_its_own_images(tmp_path: Path):
+    """Others would be taken for those held out, or be trained on in their place."""
+    path, run = Path(folder(tmp_path / "x", *NAMES, each=8)), tmp_path / "run"
+    train_on(str(path), run)
+    config = Run(run).config()
+    assert len(config.data.fingerprint) == 16
+    whole = ["--workdir", str(run), "--split", "test"]
+    moved = path.rename(tmp_path / "moved")
+    evaluate.run([*whole, "--data-dir", str(moved)], "evaluate")
+    first = moved.rename(path) / "ant" / "0.png"
+    pixels = np.full((4, 5), 9, np.uint8)
+    Image.fromarray(pixels).save(path / "ant" / "00.png")
+    message = f"the images of {path} must be those that the training began with"
+    with pytest.raises(pj.UserError, match=message):
+        read_set(config.data, config.model, "test", another=False)
+    evaluate.run([*whole, "--data", str(path)], "evaluate")  # all, as another set
+    first.unlink()  # as many as before, but not the same
+    with pytest.raises(pj.UserError, match=message):
+        read_set(config.data, config.model, "test", another=False)
+    with pytest.raises(
+        pj.UserError, match="own settings, .* has other images: data.fi"
+    ):
+        train_on(str(path), run)
+
+
+def test_a_fingerprint_is_of_a_files_content(tmp_path: Path):
+    images = np.zeros((40, 300, 300), np.uint8)
+
+    def fingerprint(name: str, **arrays) -> str:
+        np.savez(tmp_path / name, **arrays)
+        config = DataConfig("images", path=str(tmp_path / name))
+        return data.open_own(config).fingerprint()
+
+    first = fingerprint("a.npz", images=images)
+    assert fingerprint("b.npz", images=images) == first
+    assert fingerprint("c.npz", images=images, labels=np.arange(40)) != first
+    images[-1, -1, -1] = 1
+    assert fingerprint("d.npz", images=images) != first
+
+
+def test_a_run_without_a_fingerprint_takes_what_is_there(tmp_path: Path):
+    config = DataConfig("images", path=folder(tmp_path / "x", "ant", each=20))
+    config = dataclasses.replace(config, validation_images=2)
+    model = pj.PixelCNNConfig.tiny(height=4, width=5, levels=4)
+    assert len(data.load(config, model).test) == 2
+    known = dataclasses.replace(config, fingerprint="0" * 16)
+    with pytest.raises(
+        pj.UserError, match=r"data.fingerprint 0{16}, got [0-9a-f]{16};"
+    ):
+        data.load(known, model)

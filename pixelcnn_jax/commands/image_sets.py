@@ -29,7 +29,11 @@ def another_set(
     """
     if _is_path(source):
         return dataclasses.replace(
-            named, source=IMAGES, path=source, validation_images=held_out
+            named,
+            source=IMAGES,
+            path=source,
+            validation_images=held_out,
+            fingerprint="",
         )
     return dataclasses.replace(
         named,
@@ -40,6 +44,7 @@ def another_set(
         fit="resize",
         values="auto",
         classes=(),
+        fingerprint="",
     )
 
 

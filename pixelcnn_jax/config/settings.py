@@ -64,6 +64,10 @@ class DataConfig:
     """The names of a folder's sub-folders in the order of their labels. Found when the
     training begins, so that another folder is labelled alike, also if it has only some
     of them."""
+    fingerprint: str = ""
+    """Of your own images: 16 hexadecimal digits, by the names and sizes of a folder's
+    files or by a file's content. Found when the training begins, so that no others are
+    taken for the images it held out. Given: the images must have it."""
 
     def __post_init__(self):
         settle("data", self)
@@ -87,6 +91,7 @@ class DataConfig:
         if self.source == IMAGES:
             return
         defaults = {"path": None, "fit": "resize", "values": "auto", "classes": ()}
+        defaults["fingerprint"] = ""
         for name, default in defaults.items():
             value = getattr(self, name)
             require(

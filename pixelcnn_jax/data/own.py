@@ -1,8 +1,10 @@
 """Images of your own: what is in a folder or a file, before anything is converted."""
 
 import dataclasses
+import hashlib
+import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -14,6 +16,12 @@ from pixelcnn_jax.data.beside import read_beside
 from pixelcnn_jax.data.decoding import read_header, read_pixels
 from pixelcnn_jax.data.folders import listing
 from pixelcnn_jax.errors import UserError, require
+
+PIECE = 2**16
+"""Bytes of a file that are looked at together."""
+
+PIECES = 256
+"""At most about so many of a file are looked at, to tell it from others."""
 
 
 class Pixels(Protocol):
@@ -142,9 +150,20 @@ class OwnData:
     """int8 ``[N]``, places in `SPLITS`; None: the data come without."""
     classes: tuple[str, ...] = ()
     """The names that labels are places in; none if these are not of folders."""
+    files: Sequence[Path] = ()
+    """Those of a folder."""
 
     def __len__(self) -> int:
         return len(self.pixels.sizes)
+
+    def fingerprint(self) -> str:
+        """What tells these images from others; see `DataConfig.fingerprint`."""
+        if not self.files:
+            return _digest(_pieces(Path(self.path)))
+        names = (path.relative_to(self.path).as_posix() for path in self.files)
+        sizes = (path.stat().st_size for path in self.files)
+        lines = zip(names, sizes, strict=True)
+        return _digest(f"{size} {name}\n".encode() for name, size in lines)
 
     @property
     def num_classes(self) -> int:
@@ -188,6 +207,25 @@ class OwnData:
         return height, width
 
 
+def _pieces(path: Path) -> Iterator[bytes]:
+    """A file's length, and its content: of a large file some, from its whole length."""
+    with path.open("rb") as file:
+        length = file.seek(0, os.SEEK_END)
+        yield f"{length}\n".encode()
+        for start in range(0, length, max(PIECE, length // PIECES)):
+            file.seek(start)
+            yield file.read(PIECE)
+        file.seek(max(0, length - PIECE))  # where an archive has its check sums
+        yield file.read(PIECE)
+
+
+def _digest(pieces: Iterable[bytes]) -> str:
+    found = hashlib.sha256()
+    for piece in pieces:
+        found.update(piece)
+    return found.hexdigest()[:16]
+
+
 def open_own(data: DataConfig) -> OwnData:
     """What is at ``data.path``, which is looked at, and read later.
 
@@ -229,7 +267,7 @@ def _folder(path: Path, known: tuple[str, ...]) -> OwnData:
         print(f"{path}: the classes are {', '.join(names)}", file=sys.stderr)
     given = {} if found.labels is None else {"labels": found.labels}
     pixels, classes = Files(found.paths), tuple(found.classes)
-    return OwnData(str(path), pixels, given, found.split, classes)
+    return OwnData(str(path), pixels, given, found.split, classes, found.paths)
 
 
 def _file(path: Path, data: DataConfig) -> OwnData:

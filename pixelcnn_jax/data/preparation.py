@@ -49,7 +49,11 @@ def settled(config: Config, own: OwnData) -> Config:
         f"data.classes are the names of sub-folders, and {own.path} has none, got"
         f" {', '.join(data.classes)}; leave them out",
     )
-    data = dataclasses.replace(data, classes=data.classes or own.classes)
+    data = dataclasses.replace(
+        data,
+        classes=data.classes or own.classes,
+        fingerprint=data.fingerprint or own.fingerprint(),
+    )
     check(own, data, model)
     return dataclasses.replace(config, data=data, model=model)
 
@@ -140,6 +144,7 @@ def own_splits(own: OwnData, data: DataConfig, model: ModelConfig) -> Splits:
         UserError: the data can't be brought to what the model takes.
     """
     check(own, data, model)
+    _require_the_same(own, data)
     train, validation, test = _rows(own, data)
     make = partial(_part, own, data, model)
     return Splits(
@@ -147,6 +152,19 @@ def own_splits(own: OwnData, data: DataConfig, model: ModelConfig) -> Splits:
         _drawn(make(validation), VALIDATION_SEED),
         _drawn(make(test), TEST_SEED),
         model.num_classes or own.num_classes,
+    )
+
+
+def _require_the_same(own: OwnData, data: DataConfig) -> None:
+    """Raise if the images are not those that the splits were made of."""
+    if not data.fingerprint:  # of a run before there were any
+        return
+    found = own.fingerprint()
+    require(
+        found == data.fingerprint,
+        f"the images of {own.path} must be those that the training began with, by their"
+        f" names and sizes: data.fingerprint {data.fingerprint}, got {found}; restore"
+        " them, or take them as another set: evaluate.py --data",
     )
 
 

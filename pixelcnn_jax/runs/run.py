@@ -40,11 +40,12 @@ MAY_CHANGE = (
     "data.data_dir",
     "data.path",
     "data.classes",
+    "data.fingerprint",
     "workdir",
 )
 """Settings in which a resumed run may differ from what it was.
 
-The names of classes only from none, of runs before 0.2.0.
+The names of classes and the images' fingerprint only from none, of runs before 0.2.0.
 """
 
 READS = 3
@@ -270,6 +271,11 @@ class Run:
             differences.append(
                 f"data.classes {', '.join(former.data.classes)} (now"
                 f" {', '.join(config.data.classes) or 'none'})"
+            )
+        if former.data.fingerprint not in ("", config.data.fingerprint):
+            differences.append(
+                f"other images: data.fingerprint {former.data.fingerprint} (now"
+                f" {config.data.fingerprint or 'none'})"
             )
         require(
             not differences,

@@ -197,6 +197,37 @@ def test_16_bits_are_16_bits(tmp_path: Path, suffix: str):
     assert everything(loaded(tmp_path)).max(axis=(1, 2, 3)).tolist().count(255) == 1
 
 
+def test_levels_in_a_file_say_that_its_images_are_levels(tmp_path: Path, capsys):
+    path, dark = tmp_path / "x.npz", GREY % 3
+    np.savez(path, images=dark, levels=4)
+    assert settled(path).model.levels == 4  # though none is 3
+    assert np.unique(everything(loaded(path))).tolist() == [0, 1, 2]
+    assert capsys.readouterr().err == ""
+    np.savez(path, images=dark)
+    assert settled(path).model.levels == 256
+    assert "0 to 2, are taken as brightness of 255 at most" in capsys.readouterr().err
+    for levels in (2, 1, 2**17, 4.0, [4], "4"):
+        np.savez(path, images=dark, levels=levels)
+        with pytest.raises(pj.UserError, match=r"^levels of .*|^/.*/x.npz must hold"):
+            settled(path)
+
+
+def test_colours_make_widths_their_multiples(tmp_path: Path, capsys):
+    for number in range(20):
+        save(tmp_path / f"{number}.png", COLOUR)
+    model = pj.GatedPixelCNNConfig.tiny(features=32, head_features=64)
+    config = pj.Config(model=model).from_data()
+    own = dataclasses.replace(config.data, path=str(tmp_path))
+    config = dataclasses.replace(config, data=own)
+    found = data.settled(config, data.open_own(own)).model
+    assert isinstance(found, pj.GatedPixelCNNConfig)
+    assert (found.channels, found.features, found.head_features) == (3, 33, 66)
+    told = capsys.readouterr().err
+    assert "model.head_features becomes 66 instead of 64, for 3 channels" in told
+    with pytest.raises(pj.UserError, match="features must be a positive multiple of 3"):
+        dataclasses.replace(model, channels=3)
+
+
 # --- folders
 
 

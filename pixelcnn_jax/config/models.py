@@ -100,8 +100,25 @@ class ModelConfig:
     @property
     def ordered_channels(self) -> int:
         """Channels whose order the masks carry: 1 if the distribution carries it."""
+        return self._ordered(self.channels)
+
+    def _ordered(self, channels: int) -> int:
         # Of unknown channels, the rule for one: the least that will be asked for.
-        return max(1, self.channels) if self.distribution == "categorical" else 1
+        return max(1, channels) if self.distribution == "categorical" else 1
+
+    def _units(self, ordered: int) -> dict[str, int]:
+        """The widths that must be multiples of something, and of what."""
+        return {}
+
+    def with_data(self, **found: int) -> Self:
+        """The config with what the data tell. If that is their channels, widths become
+        the next multiples that these need."""
+        widths = {}
+        if "channels" in found:
+            units = self._units(self._ordered(found["channels"]))
+            for name, unit in units.items():
+                widths[name] = -(-getattr(self, name) // unit) * unit
+        return dataclasses.replace(self, **found, **widths)
 
     @property
     def input_features(self) -> int:
@@ -156,6 +173,10 @@ class ModelConfig:
         )
         require_at_least("model", self, field, least, LARGEST_KERNEL)
 
+    def _require_multiples(self) -> None:
+        for field, unit in self._units(self.ordered_channels).items():
+            self._require_multiple(field, unit)
+
     def _require_multiple(self, field: str, unit: int) -> None:
         value = getattr(self, field)
         nearest = max(1, round(value / unit)) * unit
@@ -187,7 +208,10 @@ class PixelCNNConfig(ModelConfig):
         require_at_least("model", self, "num_blocks", 0, MOST_LAYERS)
         self._require_odd("first_kernel_size", 3)
         self._require_odd("kernel_size")
-        self._require_multiple("features", 2 * self.ordered_channels)
+        self._require_multiples()
+
+    def _units(self, ordered: int) -> dict[str, int]:
+        return {"features": 2 * ordered}
 
     @classmethod
     def tiny(cls, **overrides: Any) -> "PixelCNNConfig":
@@ -219,8 +243,10 @@ class GatedPixelCNNConfig(ModelConfig):
         require_at_least("model", self, "num_layers", 0, MOST_LAYERS)
         self._require_odd("first_kernel_size", 3)
         self._require_odd("kernel_size")
-        self._require_multiple("features", self.ordered_channels)
-        self._require_multiple("head_features", self.ordered_channels)
+        self._require_multiples()
+
+    def _units(self, ordered: int) -> dict[str, int]:
+        return dict.fromkeys(("features", "head_features"), ordered)
 
     @classmethod
     def tiny(cls, **overrides: Any) -> "GatedPixelCNNConfig":
@@ -319,7 +345,10 @@ class PixelSNAILConfig(ShiftedConfig):
             require_at_least("model", self, field, 1, MOST_GROUPS)
         for field in ("key_features", "num_heads"):
             require_at_least("model", self, field, 1, WIDEST)
-        self._require_multiple("filters", 2 * self.num_heads)
+        self._require_multiples()
+
+    def _units(self, ordered: int) -> dict[str, int]:
+        return {"filters": 2 * self.num_heads}
 
     @classmethod
     def tiny(cls, **overrides: Any) -> "PixelSNAILConfig":

@@ -10,7 +10,10 @@ import numpy as np
 from pixelcnn_jax.arrays import is_of_numbers, kind_of
 from pixelcnn_jax.errors import UserError, require
 
-ARRAYS_OF_A_SET = ("images", "labels", "condition", "condition_map", "split")
+ARRAYS_OF_A_SET = (
+    *("images", "labels", "condition", "condition_map", "split"),
+    "levels",  # of codes, as `sample` writes them
+)
 """What a .npz file may hold; other arrays are not read."""
 
 MAX_BYTES = 2**33

@@ -10,6 +10,7 @@ from typing import Literal, Protocol
 
 import numpy as np
 
+from pixelcnn_jax.arrays import kind_of
 from pixelcnn_jax.config import DataConfig
 from pixelcnn_jax.data.array_files import Opens, open_arrays, value_range
 from pixelcnn_jax.data.beside import read_beside
@@ -19,6 +20,9 @@ from pixelcnn_jax.errors import UserError, require
 
 PIECE = 2**16
 """Bytes of a file that are looked at together."""
+
+DARKEST = 31
+"""Brightness, of 255: images of no more are likely to be levels."""
 
 PIECES = 256
 """At most about so many of a file are looked at, to tell it from others."""
@@ -88,8 +92,13 @@ class Rows:
     """The images of an array of integers ``[N, H, W]`` or ``[N, H, W, C]``."""
 
     def __init__(
-        self, path: Path, opens: Opens, values: Literal["auto", "pixels", "codes"]
+        self,
+        path: Path,
+        opens: Opens,
+        values: Literal["auto", "pixels", "codes"],
+        levels: int | None = None,
     ):
+        """Of a file that may say how many levels its codes have."""
         images = opens()
         require(
             images.ndim in (3, 4) and images.size > 0,
@@ -104,9 +113,11 @@ class Rows:
         self._path, self._opens, shape = path, opens, images.shape
         self.sizes = np.broadcast_to(np.array(shape[1:3]), (shape[0], 2))
         self.channels = shape[3] if len(shape) == 4 else 1
-        self.codes, self.levels = self._meaning(images.dtype, values)
+        self.codes, self.levels = self._meaning(images.dtype, values, levels)
 
-    def _meaning(self, dtype: np.dtype, values: str) -> tuple[bool, int]:
+    def _meaning(
+        self, dtype: np.dtype, values: str, levels: int | None
+    ) -> tuple[bool, int]:
         """Whether they are codes, and how many values they can take."""
         bits = {np.dtype(np.uint8): 2**8, np.dtype(np.uint16): 2**16}
         if values == "pixels":
@@ -116,10 +127,17 @@ class Rows:
                 f" {dtype}; convert them",
             )
             return False, bits[dtype.newbyteorder("=")]
-        if values == "auto" and dtype == np.uint8:
-            # 0 and 1 are no shades of black.
-            binary = value_range(self._opens, enough=1)[1] <= 1
-            return binary, 2 if binary else 2**8
+        if values == "auto" and dtype == np.uint8 and levels is None:
+            high = value_range(self._opens, enough=DARKEST)[1]
+            if high <= 1:  # no shades of black
+                return True, 2
+            if high <= DARKEST:
+                print(
+                    f"{self._path}: its values, 0 to {high}, are taken as brightness of"
+                    " 255 at most; save them as int32 if they are levels",
+                    file=sys.stderr,
+                )
+            return False, 2**8
         if dtype.kind == "b":
             return True, 2
         low, high = value_range(self._opens)
@@ -127,7 +145,12 @@ class Rows:
             low >= 0,
             f"{self._path} must hold codes of at least 0, got {low}; add {-low}",
         )
-        return True, max(2, high + 1)
+        require(
+            levels is None or high < levels,
+            f"{self._path} must hold levels below its levels, {levels}, got {high};"
+            " leave levels out or set it right",
+        )
+        return True, levels or max(2, high + 1)
 
     def read(self, rows: np.ndarray) -> np.ndarray:
         images = self._opens()[rows]
@@ -270,8 +293,20 @@ def _folder(path: Path, known: tuple[str, ...]) -> OwnData:
     return OwnData(str(path), pixels, given, found.split, classes, found.paths)
 
 
+def _levels(path: Path, found: np.ndarray | None) -> int | None:
+    """How many levels a file says that its images have, as `sample` writes it."""
+    if found is None:
+        return None
+    require(
+        found.ndim == 0 and found.dtype.kind in "iu" and 2 <= int(found) <= 2**16,
+        f"levels of {path} must be one integer from 2 to {2**16}, got {kind_of(found)}"
+        f" {found!s:.40}; leave it out",
+    )
+    return int(found)
+
+
 def _file(path: Path, data: DataConfig) -> OwnData:
     opens, beside = open_arrays(path)
-    pixels = Rows(path, opens, data.values)
+    pixels = Rows(path, opens, data.values, _levels(path, beside.pop("levels", None)))
     given, split = read_beside(path, beside, len(pixels.sizes))
     return OwnData(str(path), pixels, given, split)

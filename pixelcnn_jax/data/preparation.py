@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import sys
 from collections.abc import Callable
 from functools import partial
 
@@ -41,7 +42,8 @@ def settled(config: Config, own: OwnData) -> Config:
         "levels": levels,
         **own.conditions(),
     }
-    model = dataclasses.replace(model, **{name: found[name] for name in model.unknown})
+    model = model.with_data(**{name: found[name] for name in model.unknown})
+    _tell_of_widths(config.model, model)
     if data.validation_images == FROM_DATA:
         data = dataclasses.replace(data, validation_images=_tenth(own))
     require(
@@ -56,6 +58,17 @@ def settled(config: Config, own: OwnData) -> Config:
     )
     check(own, data, model)
     return dataclasses.replace(config, data=data, model=model)
+
+
+def _tell_of_widths(former: ModelConfig, model: ModelConfig) -> None:
+    for field in dataclasses.fields(former):
+        was, is_now = (getattr(x, field.name) for x in (former, model))
+        if was not in (is_now, FROM_DATA):
+            print(
+                f"model.{field.name} becomes {is_now} instead of {was}, for"
+                f" {model.channels} channels",
+                file=sys.stderr,
+            )
 
 
 def _tenth(own: OwnData) -> int:

@@ -178,6 +178,17 @@ def test_evaluate_scores_own_images(plain: Path, tmp_path: Path, capsys):
     assert "--data must be a folder of images" in line
 
 
+def test_sample_says_of_which_classes_it_completes(tmp_path: Path, capsys):
+    model = tiny_model(num_classes=3)
+    run, output = run_of(tmp_path / "run", model), str(tmp_path / "out.npz")
+    np.savez(tmp_path / "in.npz", images=random_images(model, 4))
+    task = ["--complete", str(tmp_path / "in.npz"), "--known-rows", "2"]
+    usual = ["--workdir", str(run), "--num-completions", "1", "--output", output]
+    for labels, told in (([], True), (["--labels", "2"], False)):
+        sample.run([*usual, *task, *labels], "sample")
+        assert ("classes in turn, from 0" in capsys.readouterr().out) == told
+
+
 def test_sample_completes_the_images_of_a_folder(plain: Path, tmp_path: Path):
     bright = np.random.default_rng(0).integers(0, 256, (3, 6, 5), dtype=np.uint8)
     folder = tmp_path / "in"

@@ -35,6 +35,7 @@ from pixelcnn_jax.exported import load_sampler
 from pixelcnn_jax.layers import OtherConditions
 from pixelcnn_jax.memory import require_memory
 from pixelcnn_jax.models.base import PixelModel
+from pixelcnn_jax.output import say
 from pixelcnn_jax.runs import Run
 from pixelcnn_jax.streaming import even_batch, stream
 from pixelcnn_jax.training.stopping import StopRequest
@@ -145,6 +146,11 @@ class Job:
         labels = task.labels
         if labels is None or settings.labels is not None:
             labels = self._labels(len(task.images))
+            if labels is not None and settings.labels is None:
+                say(
+                    "the images have no labels: they are completed as of classes in"
+                    " turn, from 0; pass their own as --labels"
+                )
         given = in_turn(self._given, len(task.images))
         number = settings.num_completions
         number = COMPLETIONS if number is None else number

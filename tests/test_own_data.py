@@ -569,7 +569,7 @@ def test_files_made_to_fill_the_memory_are_refused(tmp_path: Path, monkeypatch):
         ({"levels": 40}, {}, "model.levels must be above the largest code .*, 258"),
         ({"levels": 2}, {"threshold": 0.3}, "largest code"),
         ({"channels": 3}, {}, "model.channels must be .*, 1, got 3; set"),
-        ({"num_classes": 3}, {}, r"num_classes .* 0 \(they have no labels\), got 3"),
+        ({"num_classes": 3}, {}, "labels for a model of 3 classes, got none; put"),
         ({}, {"validation_images": 36}, "fewer than 36, got 36"),
         ({}, {"values": "pixels"}, "must hold uint8 or uint16 .* got int64"),
     ],

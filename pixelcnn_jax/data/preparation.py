@@ -113,16 +113,22 @@ def labelled_alike(own: OwnData, data: DataConfig, model: ModelConfig) -> bool:
 def _check_classes(own: OwnData, data: DataConfig, model: ModelConfig) -> None:
     classes = own.num_classes
     require(
-        0 < classes <= model.num_classes,
+        classes > 0,
+        f"the images of {own.path} must have labels for a model of"
+        f" {model.num_classes} classes, got none; put them into sub-folders by class,"
+        " save labels beside them, or set model.num_classes to 0 when you train",
+    )
+    require(
+        classes <= model.num_classes,
         f"model.num_classes must be at least that of the images of {own.path},"
-        f" {classes or '0 (they have no labels)'}, got {model.num_classes}; set"
-        f" model.num_classes to {classes}",
+        f" {classes}, got {model.num_classes}; set model.num_classes to"
+        f" {classes} when you train",
     )
     require(
         labelled_alike(own, data, model),
         f"the sub-folders of {own.path} must have the names of the classes in training,"
         f" {', '.join(data.classes) or f'all {model.num_classes}'}, got"
-        f" {', '.join(own.classes)}; rename them, or take images without labels",
+        f" {', '.join(own.classes)}; rename them",
     )
 
 
@@ -137,7 +143,7 @@ def _check_codes(own: OwnData, data: DataConfig, model: ModelConfig) -> None:
     require(
         levels <= model.levels,
         f"model.levels must be above the largest code of {own.path}, {levels - 1}, got"
-        f" {model.levels}; set model.levels to {levels}",
+        f" {model.levels}; set model.levels to {levels} when you train",
     )
     require(
         data.threshold is None and data.quantization == "bins",

@@ -68,13 +68,13 @@ def written_to(folder: str | Path) -> Iterator[None]:
         yield
     except FileExistsError as error:
         raise UserError(
-            f"folder must be a new or an empty one, got {folder}; pass another, or move"
-            " what stands there"
+            f"folder must be a new or an empty one, got {Path(folder)}; pass another,"
+            " or move what stands there"
         ) from error
     except OSError as error:
         raise UserError(
-            f"folder must be one that can be written, got {folder} ({error.strerror});"
-            " pass another"
+            f"folder must be one that can be written, got {Path(folder)}"
+            f" ({error.strerror}); pass another"
         ) from error
 
 

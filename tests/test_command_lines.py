@@ -181,6 +181,10 @@ def test_labels_that_name_no_class_are_refused(text: str):
         (["--workdir", "no/such"], "pass the --workdir of a training run"),
         (["--workdir", "~nobody-of-that-name/x"], "--workdir must be a folder, got ~n"),
         (["--method", "fast"], "'fast'"),
+        (["--seed", "x"], "error: --seed must be a whole number, got x; see sample"),
+        (["--batch-size=1.5"], "error: --batch-size must be a whole number, got 1.5;"),
+        (["--num-images", "abc"], "--num-images must be a whole number, got abc;"),
+        (["--temperature", "x"], "error: --temperature must be a number, got x; see"),
     ],
 )
 def test_sample_refuses(arguments, message, tmp_path, capsys, monkeypatch):
@@ -234,7 +238,12 @@ def test_evaluate_names_its_own_flags(tmp_path: Path, capsys):
         (["digts"], "got digts; did you mean digits"),
         (["--training.epoch", "3"], "perhaps you meant --training.epochs"),
         (["digits", "extra"], "Unrecognized options: extra"),
-        (["--training.epochs", "many"], "'many'"),
+        (["--training.epochs", "1e3"], "epochs must be a whole number, got 1e3; see"),
+        (["--data.threshold", "x"], "error: --data.threshold must be a number, got x;"),
+        (
+            ["--training.clip_norm", "1", "--training.clip_norm", "x"],
+            "error: --training.clip-norm must be a number, got x;",
+        ),
         (["--model.levels", "1"], "error: --model.levels must be at least 2, got 1"),
         (["--seed", "-1"], "error: --seed must be at least 0 and below 2**32, got -1"),
         (["--data.quantization", "dynamic"], "set --model.levels to 2"),

@@ -83,7 +83,7 @@ def parse(
         with contextlib.redirect_stderr(printed), contextlib.redirect_stdout(printed):
             return read()
     except SystemExit as error:
-        raise UserError(_one_line(printed.getvalue(), program)) from error
+        raise UserError(_one_line(printed.getvalue(), args, program)) from error
 
 
 def _write_paragraphs(settings: "DataclassInstance") -> None:
@@ -109,13 +109,17 @@ def _write_paragraphs(settings: "DataclassInstance") -> None:
             _write_paragraphs(value)
 
 
-def _one_line(box: str, program: str) -> str:
-    """The framed message that tyro prints, without its frame and its repetitions."""
+def _one_line(box: str, args: list[str], program: str) -> str:
+    """The framed message that tyro prints, without its frame and its repetitions.
+
+    Args:
+        args: what tyro read.
+    """
     # Lines of a box: Unicode's, or the ASCII that stands in for them.
     frame = "[\u2500-\u257f]|(?<![^ \n])[|+](?![^ \n])|-{4,}"
     lines = [re.sub(frame, " ", line).strip() for line in box.splitlines()[1:]]
     message, _, rest = "\n".join(lines).strip().partition("\n\n")
-    message = " ".join(re.sub(r"^Error parsing [\w.-]+: ", "", message).split())
+    message = _without_types(" ".join(message.split()), args)
     wrong, flags = (re.findall(r"--[\w.-]+", text) for text in (message, rest))
     hint = ""
     if wrong and flags and "Perhaps" in rest:
@@ -123,6 +127,30 @@ def _one_line(box: str, program: str) -> str:
         closest = max(flags, key=lambda flag: _likeness(wrong[0], flag))
         hint = f"; perhaps you meant {closest}"
     return f"{message.rstrip('.')}{hint}; see {program} --help"
+
+
+def _without_types(message: str, args: list[str]) -> str:
+    """What tyro says of a value, in words that need no Python."""
+    _, flag, said = re.fullmatch(r"(Error parsing ([\w.-]+): )?(.*)", message).groups()  # type: ignore[union-attr]
+    # What isn't about a flag's value is our own, which names the field.
+    if flag is None or not flag.startswith("-"):
+        return said
+    value = _value_of(flag, args)
+    if re.match(r"invalid literal for int|no type .*\bINT\b", said):
+        return f"{flag} must be a whole number, got {value}"
+    if re.match(r"could not convert string to float|no type .*\bFLOAT\b", said):
+        return f"{flag} must be a number, got {value}"
+    return f"{flag}: {said}"
+
+
+def _value_of(flag: str, args: list[str]) -> str:
+    """The word after a flag, the last one if it was given more than once."""
+    words = [*args, ""]
+    for i in reversed(range(len(args))):
+        name, equals, value = words[i].partition("=")
+        if name.startswith("--") and name.replace("_", "-") == flag:
+            return value if equals else words[i + 1]
+    return ""
 
 
 def _likeness(a: str, b: str) -> float:

@@ -184,6 +184,8 @@ def test_labels_that_name_no_class_are_refused(text: str):
         (["--seed", "x"], "error: --seed must be a whole number, got x; see sample"),
         (["--batch-size=1.5"], "error: --batch-size must be a whole number, got 1.5;"),
         (["--num-images", "abc"], "--num-images must be a whole number, got abc;"),
+        (["--output", ""], "error: --output must not be empty, got ''; leave it out"),
+        (["--sampler="], "error: --sampler must not be empty, got ''"),
         (["--temperature", "x"], "error: --temperature must be a number, got x; see"),
     ],
 )
@@ -238,6 +240,14 @@ def test_evaluate_names_its_own_flags(tmp_path: Path, capsys):
         (["digts"], "got digts; did you mean digits"),
         (["--training.epoch", "3"], "perhaps you meant --training.epochs"),
         (["digits", "extra"], "Unrecognized options: extra"),
+        (
+            [*TINY, "--workdir", ""],
+            "error: --workdir must not be empty, got ''; leave it out",
+        ),
+        (
+            [*TINY, "--data.source", "images", "--data.path="],
+            "--data.path must not be empty",
+        ),
         (["--training.epochs", "1e3"], "epochs must be a whole number, got 1e3; see"),
         (["--data.threshold", "x"], "error: --data.threshold must be a number, got x;"),
         (

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 import docstring_parser
 import tyro
 
+from pixelcnn_jax.config.checks import require_some_text
 from pixelcnn_jax.errors import UserError, require
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def parse(
     """The settings that flags ask for; every field of the dataclass is a flag.
 
     Raises:
-        UserError: a flag is unknown, or its value of the wrong type.
+        UserError: a flag is unknown, or its value of the wrong type or empty.
     """
 
     def read() -> T:
@@ -81,9 +82,15 @@ def parse(
     printed = io.StringIO()
     try:
         with contextlib.redirect_stderr(printed), contextlib.redirect_stdout(printed):
-            return read()
+            found = read()
     except SystemExit as error:
         raise UserError(_one_line(printed.getvalue(), args, program)) from error
+    for field in dataclasses.fields(found):
+        value = getattr(found, field.name)
+        # Of what is no flag, and required, the default is empty.
+        if isinstance(value, str) and getattr(default, field.name) != "":
+            require_some_text(field.name, value)
+    return found
 
 
 def _write_paragraphs(settings: "DataclassInstance") -> None:

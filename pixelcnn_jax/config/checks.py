@@ -98,7 +98,14 @@ def _scalar(name: str, hint: type, value: Any) -> Any:
             isinstance(plain, str) and is_utf8(plain) and "\0" not in plain,
             f"{name} must be text in UTF-8 without zero bytes, got {plain!r}",
         )
+        require_some_text(name, plain)
     return plain
+
+
+def require_some_text(name: str, text: str) -> None:
+    """Raise if it is empty, as a shell makes it of a variable that is not set."""
+    # As a path it would be the current folder.
+    require(text != "", f"{name} must not be empty, got ''; leave it out, or pass text")
 
 
 def is_utf8(text: str) -> bool:

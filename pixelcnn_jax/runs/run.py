@@ -63,7 +63,9 @@ class Run:
 
     def __init__(self, folder: str | Path):
         rule = "workdir must be a folder"
-        require(isinstance(folder, str | os.PathLike), f"{rule}, got {folder!r:.80}")
+        # An empty text would be the current folder.
+        named = isinstance(folder, str | os.PathLike) and folder != ""
+        require(named, f"{rule}, got {folder!r:.80}")
         try:
             self.path = Path(folder).expanduser()
             # Settings and logs are text: other bytes would only fail there.

@@ -16,6 +16,14 @@ def kind_of(value: object) -> str:
     return str(value.dtype) if isinstance(value, np.ndarray) else "something else"
 
 
+def why_unread(error: Exception) -> str:
+    """Why NumPy could not read a file, without its advice, which is to unpickle it."""
+    detail = " ".join(str(error).split()) or type(error).__name__
+    if "Object arrays" in detail or "Python objects" in detail:
+        return "Python objects"
+    return "another kind of file" if "pickle" in detail else detail
+
+
 def are_finite(values: np.ndarray) -> bool:
     """Whether all are finite numbers as float32."""
     with np.errstate(over="ignore"):

@@ -98,7 +98,8 @@ def load_sampler(path: str | Path) -> ExportedSampler:
         data = read_bytes(place, LARGEST)
     except OSError as error:
         raise UserError(
-            f"path must be a file that can be read, got {path} ({error.strerror})"
+            f"path must be a file that can be read, got {path} ({error.strerror});"
+            " pass one that export_sampler has written"
         ) from error
     return ExportedSampler(SamplerFile.from_bytes(data))
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import pixelcnn_jax as pj
 from pixelcnn_jax import output
@@ -435,6 +436,45 @@ def test_the_flag_at_fault_is_named(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "photos").mkdir()
     assert message in refused(command, arguments, capsys)
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "message"),
+    [
+        (
+            "sample",
+            ["--complete", "photo.png", "--known-rows", "1"],
+            "--complete must be a .npy or .npz file of levels, or a folder of image"
+            " files, got photo.png; put pictures into a folder and pass that",
+        ),
+        (
+            "sample",
+            ["--complete", "none", "--known-rows", "1"],
+            "or a folder of image files, got none, which is not there; put",
+        ),
+        ("compress", ["none.npz", "x.pxl"], "none.npz (No such file or directory); p"),
+        ("compress", ["photos", "x.pxl"], "photos (Is a directory); pass one that can"),
+        ("compress", ["photo.png", "x.pxl"], "photo.png (another kind of file); save"),
+        ("compress", ["objects.npy", "x.pxl"], "objects.npy (Python objects); save it"),
+        ("decompress", ["none.pxl", "x.npz"], "directory); pass one that compress has"),
+        ("sample", ["--sampler", "none.pxs"], "directory); pass one that export"),
+        (
+            "train",
+            ["digits", "--data.source", "images", "--data.path", "objects.npy"],
+            "objects.npy must be a .npy or .npz file of numbers, got: Python objects;",
+        ),
+    ],
+)
+def test_a_file_of_another_kind_is_refused_in_plain_words(
+    command, arguments, message, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save("photo.png")
+    np.save("objects.npy", np.array([{}, 1], object), allow_pickle=True)
+    line = refused(command, arguments, capsys)
+    assert message in line
+    assert "allow_pickle" not in line and "Errno" not in line
 
 
 def test_a_picture_too_large_for_its_format_is_refused(plain, tmp_path, capsys):

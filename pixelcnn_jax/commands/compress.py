@@ -75,7 +75,7 @@ def decompress(args: list[str], program: str) -> None:
     except OSError as error:
         raise UserError(
             f"input must be a file that can be read, got {settings.input}"
-            f" ({error.strerror})"
+            f" ({error.strerror}); pass one that compress has written"
         ) from error
     model = load(settings.workdir, settings.checkpoint)
     began = time.perf_counter()

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from pixelcnn_jax import pictures
-from pixelcnn_jax.arrays import is_of_numbers, kind_of
+from pixelcnn_jax.arrays import is_of_numbers, kind_of, why_unread
 from pixelcnn_jax.data import decoding
 from pixelcnn_jax.errors import UserError, require
 from pixelcnn_jax.files import LARGEST, read_bytes, try_to_write, write_bytes
@@ -177,11 +177,16 @@ def read_arrays(
             with loaded:
                 stored, names = loaded.files, (*needed, *others)
                 found = {name: loaded[name] for name in names if name in stored}
+    except OSError as error:
+        raise UserError(
+            f"{field} must be a .npy or .npz file of numbers, got {path}"
+            f" ({error.strerror or error}); pass one that can be read"
+        ) from error
     # NumPy raises whatever a damaged archive makes it stumble over.
     except Exception as error:
-        detail = " ".join(str(error).split()) or type(error).__name__
         raise UserError(
-            f"{field} must be a .npy or .npz file of numbers, got {path} ({detail})"
+            f"{field} must be a .npy or .npz file of numbers, got {path}"
+            f" ({why_unread(error)}); save it again with numpy.save or numpy.savez"
         ) from error
     for name, array in found.items():
         require(

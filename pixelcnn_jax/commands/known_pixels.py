@@ -7,7 +7,7 @@ import numpy as np
 
 from pixelcnn_jax.commands.image_files import read_images, read_mask
 from pixelcnn_jax.config import IMAGES, DataConfig, ModelConfig
-from pixelcnn_jax.data import labelled_alike, open_own, own_set
+from pixelcnn_jax.data import decoding, labelled_alike, open_own, own_set
 from pixelcnn_jax.errors import require
 
 
@@ -87,7 +87,14 @@ def _images(
     complete: str, model: ModelConfig, data: DataConfig
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """The images of a file, or of a folder, and labels if they have some."""
-    if not Path(complete).is_dir():
+    place = Path(complete)
+    if not place.is_dir():
+        there = f"got {complete}{'' if place.exists() else ', which is not there'}"
+        require(
+            place.exists() and place.suffix.lower() not in decoding.SUFFIXES,
+            "complete must be a .npy or .npz file of levels, or a folder of image"
+            f" files, {there}; put pictures into a folder and pass that",
+        )
         images, labels = read_images("complete", complete)
         return images[..., None] if images.ndim == 3 else images, labels
     own = open_own(dataclasses.replace(data, source=IMAGES, path=complete))

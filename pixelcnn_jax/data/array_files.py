@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pixelcnn_jax.arrays import is_of_numbers, kind_of
+from pixelcnn_jax.arrays import is_of_numbers, kind_of, why_unread
 from pixelcnn_jax.errors import UserError, require
 
 ARRAYS_OF_A_SET = (
@@ -90,10 +90,9 @@ def _careful(path: Path, read: Callable):
             " again, or the images alone as a .npy file, which need not fit"
         ) from error
     except Exception as error:  # NumPy raises whatever damaged files make it meet
-        detail = " ".join(str(error).split()) or type(error).__name__
         raise UserError(
-            f"{path} must be a .npy or .npz file of numbers, got: {detail}; save it"
-            " again"
+            f"{path} must be a .npy or .npz file of numbers, got: {why_unread(error)};"
+            " save it again"
         ) from error
 
 

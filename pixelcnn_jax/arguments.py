@@ -31,7 +31,7 @@ def require_count(name: str, value: object) -> int:
     require(
         is_integer(value) and 1 <= int(value) <= MAX_IMAGES,  # type: ignore[arg-type]
         f"{name} must be an integer of at least 1 and below 2**31, got {value!r};"
-        " try 64",
+        " pass a whole number between",
     )
     return int(value)  # type: ignore[arg-type]
 

@@ -118,8 +118,12 @@ class Stepper:
             UserError: they have another shape, type or range.
         """
         _require_state(state)
-        shape = getattr(values, "shape", ())
-        dtype = getattr(values, "dtype", type(values).__name__)
+        require(
+            hasattr(values, "dtype"),
+            f"values must be an array, got {type(values).__name__}; pass it to"
+            " np.asarray",
+        )
+        shape, dtype = values.shape, values.dtype
         require(
             shape == (self._plan.batch_size,) and jnp.issubdtype(dtype, jnp.integer),
             f"values must be integers [{self._plan.batch_size}], one for each image,"

@@ -147,7 +147,7 @@ def test_evaluate_tells_outliers(tmp_path: Path, capsys):
     ("arguments", "message"),
     [
         (["--background", "no/run"], "--background must be a run"),
-        (["--outliers-dir", "x"], "--outliers-dir needs outliers, got x only"),
+        (["--outliers-dir", "x"], "--outliers-dir needs --outliers, got x only"),
         (["--outliers", "digits", "--outliers-dir", "x"], "left out for digits"),
         (["--outliers", "a/b.npy", "--outliers-dir", "x"], "images of your own, a/b.n"),
         (["--data", "a/b.npy", "--data-dir", "x"], "images of your own, a/b.npy; le"),
@@ -156,7 +156,7 @@ def test_evaluate_tells_outliers(tmp_path: Path, capsys):
             "error: --outliers-dir must be an existing folder, got no/folder",
         ),
         (["--outliers", "no/file.npy"], "error: --outliers must be a folder of"),
-        (["--outliers", "fashion-mist"], "images of your own pass it as --outliers"),
+        (["--outliers", "fashion-mist"], "your own pass --outliers ./fashion-mist"),
     ],
 )
 def test_evaluate_refuses(arguments, message, capsys):

@@ -274,6 +274,12 @@ class Odd(Stateless):
         (Stateless(), {}, None, "batches_per_epoch must be given for a source"),
         (Stateless(), {"labels": LABELS}, 4, "labels must be among the batches"),
         (Odd(), {}, 2, "must hold training.batch_size images, 8, got 5"),
+        (
+            [{"images": IMAGES[:5], "labels": LABELS[:5]}],
+            {},
+            2,
+            "at most the number of images in the first batch of the source, 5, got 8",
+        ),
         ([], {}, 2, "must give some each time, got none"),
         ([{"image": IMAGES}], {}, 2, "mapping of images, labels, .* got image; map"),
         (7, {}, 2, "an ImageSet or a source of batches, got int"),

@@ -315,7 +315,7 @@ def test_an_epoch_takes_every_image_once_in_its_own_order():
             {},
             "can open, got AssertionError.* its versions, data.data_dir .* holds none",
         ),
-        (dict(source="./images"), {}, "your own pass it as data.path"),
+        (dict(source="./images"), {}, "your own pass data.path ./images"),
         (dict(source="huggingface:mnist"), {}, "catalogue, got huggingface:mnist"),
         (dict(source="lm1b"), {}, "must have a feature 'image'.*got .'text'."),
         (

@@ -659,6 +659,15 @@ MISUSES = [
     ),
     ("pj.auroc(['a'], [1.0])", "scores must be numbers, got arrays of <U1 and float64"),
     ("pj.Stepper(m, 2).next(None)", "state must be what begin, next or push returned"),
+    (
+        "(s := pj.Stepper(m, 2)).push(s.begin(), [600, 1])",
+        "values must be an array, got list; pass it to np.asarray",
+    ),
+    (
+        "pj.log_prob(m, x + 9)",
+        "; pass images of the model's levels (data.quantize makes them of brightness)",
+    ),
+    ("pj.sample(m, k, 0)", "below 2**31, got 0; pass a whole number between"),
     ("pj.Stepper(m, 2).push(3, x)", "next or push returned, got int"),
     (
         "(s := pj.Stepper(m, 2)).push(s.next(s.begin())[1], jnp.array([0, 9]))",

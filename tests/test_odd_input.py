@@ -441,6 +441,18 @@ def test_the_flag_at_fault_is_named(
 @pytest.mark.parametrize(
     ("command", "arguments", "message"),
     [
+        ("compress", ["levels.npz", "x.pxl"], "levels of levels.npz must lie in 0 to"),
+        (
+            "sample",
+            ["--complete", "levels.npz", "--known-rows", "1"],
+            "known levels of levels.npz must lie in 0 to",
+        ),
+        (
+            "sample",
+            ["--complete", "levels.npz"],
+            "error: --known-rows or --known must say which",
+        ),
+        ("sample", ["--known-rows", "1"], "need images to complete, got none; add --c"),
         (
             "sample",
             ["--complete", "photo.png", "--known-rows", "1"],
@@ -465,12 +477,13 @@ def test_the_flag_at_fault_is_named(
         ),
     ],
 )
-def test_a_file_of_another_kind_is_refused_in_plain_words(
+def test_a_file_of_another_kind_or_levels_is_refused_in_plain_words(
     command, arguments, message, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "photos").mkdir()
     Image.fromarray(np.zeros((8, 8), np.uint8)).save("photo.png")
+    np.savez("levels.npz", images=np.full((1, 8, 8, 1), 9))
     np.save("objects.npy", np.array([{}, 1], object), allow_pickle=True)
     line = refused(command, arguments, capsys)
     assert message in line

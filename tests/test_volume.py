@@ -177,6 +177,13 @@ def test_png_is_a_file_per_image_in_a_folder_per_class(draw, whole: np.ndarray):
         assert (np.asarray(Image.open(path)) == expected).all()
 
 
+def test_a_folder_that_lacks_nothing_says_so(draw, capsys):
+    draw(count=2)
+    assert "/out: 2 images in " in capsys.readouterr().out
+    draw(count=2)
+    assert "/out: all 2 images are there already\n" in capsys.readouterr().out
+
+
 def test_samples_of_other_settings_are_not_mixed(draw, monkeypatch, tmp_path: Path):
     def none(*_, **__):
         yield from ()  # a stream that draws nothing before it is asked
@@ -247,7 +254,7 @@ def test_one_process_fills_a_folder(draw, tmp_path: Path):
     ("arguments", "message"),
     [
         (["--format", "png"], "--format must be left out if the output is a file"),
-        (["--output", "x/", "--complete", "y.npz"], "must be a file with complete"),
+        (["--output", "x/", "--complete", "y.npz"], "must be a file with --complete"),
         (["--output", "x/", "--format", "gif"], "'gif'"),
     ],
 )

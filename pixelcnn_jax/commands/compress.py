@@ -8,6 +8,7 @@ from typing import Annotated
 import numpy as np
 
 from pixelcnn_jax import compression
+from pixelcnn_jax.arguments import require_range
 from pixelcnn_jax.commands.flags import Command, flags_of, parse, require_both, required
 from pixelcnn_jax.commands.image_files import (
     read_images,
@@ -19,6 +20,7 @@ from pixelcnn_jax.commands.image_files import (
 from pixelcnn_jax.commands.which_run import Checkpoint, RunName
 from pixelcnn_jax.errors import UserError
 from pixelcnn_jax.files import LARGEST, read_bytes
+from pixelcnn_jax.models.input_checks import LEVELS_CURE
 from pixelcnn_jax.output import say
 from pixelcnn_jax.runs import load
 
@@ -54,6 +56,9 @@ def compress(args: list[str], program: str) -> None:
     model = load(settings.workdir, settings.checkpoint)
     if model.config.num_classes == 0:
         labels = None
+    if np.issubdtype(images.dtype, np.integer):
+        levels = f"levels of {settings.input}"
+        require_range(levels, images, model.config.levels, LEVELS_CURE)
     began = time.perf_counter()
     packed = compression.compress(model, images, labels)
     write(output, packed)

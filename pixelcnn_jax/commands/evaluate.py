@@ -172,15 +172,15 @@ def _comparison(settings: Settings, named: DataConfig, model: PixelModel) -> Com
     if settings.outliers is None:
         require(
             settings.outliers_dir is None,
-            f"outliers_dir needs outliers, got {settings.outliers_dir} only; add"
-            " outliers",
+            f"outliers_dir needs --outliers, got {settings.outliers_dir} only; add"
+            " --outliers",
         )
     else:
         c = model.config
         require(
             c.condition_features == c.condition_channels == 0,
             f"outliers need a model without condition vectors or maps, which they lack,"
-            f" got {settings.workdir} with some; leave outliers out",
+            f" got {settings.workdir} with some; leave --outliers out",
         )
         try:
             where = settings.outliers, settings.outliers_dir

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
+from pixelcnn_jax.arguments import require_range
 from pixelcnn_jax.commands.image_files import read_images, read_mask
 from pixelcnn_jax.config import IMAGES, DataConfig, ModelConfig
 from pixelcnn_jax.data import decoding, labelled_alike, open_own, own_set
 from pixelcnn_jax.errors import require
+from pixelcnn_jax.models.input_checks import LEVELS_CURE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +61,7 @@ def read_task(
     )
     require(
         (known_rows is None) != (known is None),
-        "known_rows or known must say which pixels are known, one of the two, got"
+        "--known-rows or --known must say which pixels are known, one of the two, got"
         f" {'neither' if known is None else 'both'}",
     )
     shape = images.shape[:3]
@@ -78,6 +80,9 @@ def read_task(
             f" {rows}",
         )
         mask = (np.arange(shape[1]) < rows)[:, None]
+    shown = images[np.broadcast_to(mask, shape)]
+    # Unknown pixels may hold anything.
+    require_range(f"known levels of {complete}", shown, model.levels, LEVELS_CURE)
     return Task(
         images, np.broadcast_to(mask, shape), labels if model.num_classes else None
     )

@@ -47,6 +47,9 @@ def run(args: list[str], program: str) -> None:
             count = job.complete(settings.complete)
         else:
             count = job.fill() if folder else job.draw()
+    if count == 0:
+        say(f"{output}: all {settings.count} images are there already")
+        return
     _report(output, count, began)
 
 

@@ -117,25 +117,26 @@ def check(settings: Settings, folder: bool) -> None:
     completes = settings.complete is not None
     require(
         completes or (settings.known is None and settings.known_rows is None),
-        "known and known_rows need images to complete, got none; add complete",
+        "known and known_rows need images to complete, got none; add --complete",
     )
     require(
         completes or settings.num_completions is None,
         "num_completions needs images to complete, got"
-        f" {settings.num_completions} and none; add complete",
+        f" {settings.num_completions} and none; add --complete",
     )
     if settings.num_completions is not None:
         require_count("num_completions", settings.num_completions)
     require(
         not (completes and settings.size),
-        "size must be left out with complete, whose images have one, got"
+        "size must be left out with --complete, whose images have one, got"
         f" {settings.size}",
     )
     require(
         not (folder and settings.sampler),
-        f"output must be a file with sampler, got {settings.output}; try samples.npz",
+        f"output must be a file with --sampler, got {settings.output}; try samples.npz",
     )
     require(
         not (completes and folder),
-        f"output must be a file with complete, got {settings.output}; try samples.npz",
+        f"output must be a file with --complete, got {settings.output}; try"
+        " samples.npz",
     )

@@ -79,10 +79,11 @@ def _builder(name: str, folder: Path | None) -> Builder:
     found = difflib.get_close_matches(name, known_names(), n=1)
     close = [x for x in found if x != name]
     hint = f"; did you mean {close[0]}?" if close else ""
+    path = name if name.startswith((".", "/", "~")) else f"./{name}"
     unknown = (
         "data.source must be digits or an image set of the TensorFlow Datasets"
-        f" catalogue, got {name}{hint}; for a folder of images of your own pass it as"
-        " data.path"
+        f" catalogue, got {name}{hint}; for a folder of images of your own pass"
+        f" data.path {path}"
     )
     # "huggingface:name" and the like would run code that was downloaded.
     require(re.fullmatch(r"\w+(/[^:]+)?(:[\d.*]+)?", name) is not None, unknown)

@@ -18,6 +18,11 @@ from pixelcnn_jax.errors import require
 from pixelcnn_jax.layers import Conditions
 from pixelcnn_jax.models.base import Images, PixelModel
 
+LEVELS_CURE = (
+    "; pass images of the model's levels (data.quantize makes them of brightness)"
+)
+"""What to do about images of other levels."""
+
 
 def require_model(model: object) -> None:
     """Raise unless ``model`` is one of this package."""
@@ -53,7 +58,7 @@ def require_images(model: PixelModel, images: Images) -> None:
         bool(jnp.issubdtype(images.dtype, jnp.integer)),
         f"images must be integer levels, got {images.dtype}; see data.quantize",
     )
-    require_range("levels", images, c.levels, "; see data.quantize")
+    require_range("levels", images, c.levels, LEVELS_CURE)
 
 
 def require_conditions(

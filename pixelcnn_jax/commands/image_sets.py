@@ -33,7 +33,7 @@ def another_set(
             source=IMAGES,
             path=source,
             validation_images=held_out,
-            fingerprint="",
+            fingerprint=None,
         )
     return dataclasses.replace(
         named,
@@ -44,7 +44,7 @@ def another_set(
         fit="resize",
         values="auto",
         classes=(),
-        fingerprint="",
+        fingerprint=None,
     )
 
 

@@ -64,7 +64,7 @@ class DataConfig:
     """The names of a folder's sub-folders in the order of their labels. Found when the
     training begins, so that another folder is labelled alike, also if it has only some
     of them."""
-    fingerprint: str = ""
+    fingerprint: str | None = None
     """Of your own images: 16 hexadecimal digits, by the names and sizes of a folder's
     files or by a file's content. Found when the training begins, so that no others are
     taken for the images it held out. Given: the images must have it."""
@@ -90,8 +90,8 @@ class DataConfig:
     def _require_own_images(self) -> None:
         if self.source == IMAGES:
             return
-        defaults = {"path": None, "fit": "resize", "values": "auto", "classes": ()}
-        defaults["fingerprint"] = ""
+        defaults: dict[str, object] = {"path": None, "fit": "resize", "values": "auto"}
+        defaults |= {"classes": (), "fingerprint": None}
         for name, default in defaults.items():
             value = getattr(self, name)
             require(

@@ -274,7 +274,7 @@ class Run:
                 f"data.classes {', '.join(former.data.classes)} (now"
                 f" {', '.join(config.data.classes) or 'none'})"
             )
-        if former.data.fingerprint not in ("", config.data.fingerprint):
+        if former.data.fingerprint not in (None, config.data.fingerprint):
             differences.append(
                 f"other images: data.fingerprint {former.data.fingerprint} (now"
                 f" {config.data.fingerprint or 'none'})"

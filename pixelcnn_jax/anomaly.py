@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from pixelcnn_jax.arguments import as_array
+from pixelcnn_jax.arguments import as_array, require_outside_jit
 from pixelcnn_jax.arrays import is_of_numbers
 from pixelcnn_jax.config import ModelConfig
 from pixelcnn_jax.errors import require
@@ -69,6 +69,7 @@ def anomaly_scores(
     if background is not None:
         require_model(background)
         require_same_images(model, background)
+    require_outside_jit("anomaly_scores", images, given)
     nats = _nats(model, images, batch_size, given)
     ratio = None
     if background is not None:
@@ -143,6 +144,7 @@ def auroc(belong: np.ndarray, strange: np.ndarray) -> float:
     Raises:
         UserError: one of the two is empty, or has a score that is no number.
     """
+    require_outside_jit("auroc", belong, strange)
     given = [as_array("scores", x) for x in (belong, strange)]
     types = [x.dtype for x in given]
     require(

@@ -280,6 +280,15 @@ def _require_finite(name: str, values: Array) -> None:
     )
 
 
+def require_outside_jit(what: str, *given: object) -> None:
+    """Raise if any of the arrays is traced: what runs on the host needs its values."""
+    require(
+        not any(isinstance(x, Tracer) for x in jax.tree.leaves(given)),
+        f"{what} must be called outside of jit and other transformations of JAX, as it"
+        " runs on the host, got a traced array; call it without them",
+    )
+
+
 def require_range(what: str, values: Array, end: int, cure: str = "") -> None:
     """Raise unless all values lie in ``[0, end)``; inside ``jit`` any do."""
     if isinstance(values, Tracer) or values.size == 0:

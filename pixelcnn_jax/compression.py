@@ -19,6 +19,7 @@ import numpy as np
 from flax import nnx
 
 from pixelcnn_jax import __version__
+from pixelcnn_jax.arguments import require_outside_jit
 from pixelcnn_jax.arrays import LONGEST_SIDE
 from pixelcnn_jax.coding import go_through
 from pixelcnn_jax.container import (
@@ -78,6 +79,7 @@ def compress(
     coder = _coder()
     require_model(model)
     require_images(model, images)
+    require_outside_jit("compress", images, labels, condition, condition_map)
     images = np.asarray(images)
     require(images.size > 0, "images to compress must be at least 1, got 0")
     _require_size(images.shape)

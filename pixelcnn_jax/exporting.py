@@ -37,6 +37,9 @@ def export_sampler(
     images at a time, on one device, and they are those of `sample`. The weights are in
     the file. A later JAX reads it for six months at least, as `jax.export` promises.
 
+    The sampler must be given all conditions that the model takes, that of a model with
+    ``condition_dropout`` too; and it does not guide.
+
     Args:
         model: a model of this package, such as `PixelCNN`.
         path: the file; .pxs by custom.

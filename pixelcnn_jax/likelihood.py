@@ -13,7 +13,11 @@ from flax import nnx
 from jax.core import Tracer
 
 from pixelcnn_jax import hosts, units
-from pixelcnn_jax.arguments import require_count, require_probabilities
+from pixelcnn_jax.arguments import (
+    require_count,
+    require_outside_jit,
+    require_probabilities,
+)
 from pixelcnn_jax.devices import Placed, device_of, size_of, spread
 from pixelcnn_jax.errors import require
 from pixelcnn_jax.layers import Conditions, OtherConditions
@@ -299,6 +303,7 @@ def _of_all(
     batch_size = require_count("batch_size", batch_size)
     if len(getattr(images, "shape", ())) != 4:
         require_images(model, images)  # type: ignore[arg-type]  # says what is wrong
+    require_outside_jit("what evaluates", images, given)
     arguments = function, model, images, given, batch_size
 
     def share(start: int, stop: int) -> np.ndarray:

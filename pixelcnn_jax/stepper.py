@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax import lax
+from jax.core import Tracer
 
 from pixelcnn_jax.arguments import require_count, require_range
 from pixelcnn_jax.devices import device_of
@@ -102,8 +103,12 @@ class Stepper:
         Returns:
             log-probabilities float32 ``[B, V]`` of its levels, in nats, and the state
             to push the value to: `push` needs what is computed here.
+
+        Raises:
+            UserError: all values are known; inside ``jit`` what follows means nothing.
         """
         _require_state(state)
+        self._require_a_next(state.index)
         return next_law(self._plan, self._params, state)
 
     def push(self, state: StepperState, values: jax.Array | np.ndarray) -> StepperState:
@@ -135,6 +140,18 @@ class Stepper:
             values = np.array(values, np.int32)
         return push_values(
             self._plan, self._params, state, jnp.asarray(values, jnp.int32)
+        )
+
+    def _require_a_next(self, index: jax.Array) -> None:
+        """Raise if the last value was pushed; a position that is traced passes."""
+        if isinstance(index, Tracer) or not index.is_fully_addressable:
+            return
+        # Asked for by name, which a transfer guard allows.
+        pushed = int(jax.device_get(index))
+        require(
+            pushed < self.num_values,
+            f"a state must have a next value, one of {self.num_values}, got one of"
+            f" {pushed} values pushed; begin again",
         )
 
 

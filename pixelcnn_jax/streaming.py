@@ -8,7 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from pixelcnn_jax import hosts
-from pixelcnn_jax.arguments import Scalar, is_integer, require_count
+from pixelcnn_jax.arguments import (
+    Scalar,
+    is_integer,
+    require_count,
+    require_outside_jit,
+)
 from pixelcnn_jax.drawing import Given, Method, Way, require_method_of
 from pixelcnn_jax.errors import require
 from pixelcnn_jax.jobs import Drawer, require_drawable
@@ -74,6 +79,7 @@ def stream(
     height, width = size_for(model, size)
     conditions = Conditions(labels, condition, condition_map)
     require_conditions(model, conditions, (num_images, height, width))
+    require_outside_jit("stream", key, temperature, guidance, conditions)
     strength = guidance_of(model, guidance, conditions, num_images)
     # Copied: what was checked is not to change between two batches.
     given = jax.tree.map(np.array, Given(conditions, guidance=strength))

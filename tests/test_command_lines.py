@@ -356,6 +356,13 @@ def test_help_documents_every_flag(command: str):
     assert takes_them == (command not in ("train", "publish"))
 
 
+def test_help_of_export_says_what_a_sampler_must_be_given(capsys):
+    with pytest.raises(SystemExit):
+        COMMANDS["export"].run(["--help"], "export")
+    shown = " ".join(capsys.readouterr().out.replace("\u2502", " ").split())
+    assert "must be given all classes and conditions that the model takes" in shown
+
+
 def test_the_overview_lists_commands_and_presets(capsys, monkeypatch):
     shown = overview()
     for name in (*COMMANDS, *pj.config.PRESETS):

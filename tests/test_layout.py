@@ -91,6 +91,7 @@ ALLOWED = {
     "container": {"errors"},
     "coding": {"devices", "machine", "stepper", "models", "layers", "errors"},
     "compression": {
+        "arguments",
         "devices",
         "arrays",
         "container",

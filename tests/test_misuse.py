@@ -667,6 +667,15 @@ MISUSES = [
         "pj.log_prob(m, x + 9)",
         "; pass images of the model's levels (data.quantize makes them of brightness)",
     ),
+    ("jax.jit(lambda x: pj.compress(m, x))(x)", "compress must be called outside of"),
+    ("jax.jit(lambda x: pj.anomaly_scores(m, x))(x)", "anomaly_scores must be called"),
+    ("jax.jit(lambda x: likelihood.evaluate(m, x))(x)", "must be called outside of"),
+    ("jax.jit(lambda x: pj.auroc(x, x))(x[:, 0, 0, 0])", "auroc must be called out"),
+    ("jax.jit(lambda k: list(pj.stream(m, k, 2)))(k)", "stream must be called out"),
+    (
+        "(s := pj.Stepper(m, 2)).next(replace(s.begin(), index=jnp.int32(9)))",
+        "a state must have a next value, one of 9, got one of 9 values pushed",
+    ),
     ("pj.sample(m, k, 0)", "below 2**31, got 0; pass a whole number between"),
     ("pj.Stepper(m, 2).push(3, x)", "next or push returned, got int"),
     (

@@ -16,6 +16,10 @@ from pixelcnn_jax.runs import load
 from pixelcnn_jax.sampling import Method
 
 ABOUT = "Write a trained model's sampler as one program for CPUs, GPUs and TPUs."
+CONDITIONS = (
+    "The sampler must be given all classes and conditions that the model takes, that of"
+    " a model with condition dropout too."
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +51,8 @@ def run(args: list[str], program: str) -> None:
     Raises:
         UserError: an argument is wrong, or see `pixelcnn_jax.export_sampler`.
     """
-    settings = parse(Settings, Settings("", ""), args, program, ABOUT)
+    about = f"{ABOUT} {CONDITIONS}"
+    settings = parse(Settings, Settings("", ""), args, program, about)
     what = "the run and the output"
     require_both(settings.workdir, settings.output, program, what)
     require_count("num_images", settings.num_images)

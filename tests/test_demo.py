@@ -89,7 +89,7 @@ def test_a_taken_port_is_refused():
     ("arguments", "message"),
     [
         (["--port", "70000"], "--port must be from 0 to 65535, got 70000; try 7860"),
-        (["--port", "x"], "invalid"),
+        (["--port", "x"], "must be a whole number, got x"),
         ([], "demo needs gradio, which is not installed; pip install"),
     ],
 )

@@ -79,7 +79,10 @@ def test_sample_completes(plain: Path, image_file: Path, tmp_path: Path, capsys)
         (["--size", "0x3"], "got 0x3"),
         (["--known-rows", "2"], "need images to complete, got none"),
         (["--num-completions", "3"], "--num-completions needs images to complete"),
-        (["--complete", "no.npz", "--known-rows", "2"], "numbers, got no.npz"),
+        (
+            ["--complete", "no.npz", "--known-rows", "2"],
+            "got no.npz, which is not there; pass",
+        ),
         (["--complete", "IN"], "which pixels are known, one of the two, got neither"),
         (["--complete", "IN", "--known-rows", "7"], "height of the images, 6, got 7"),
         (["--complete", "IN", "--known", "none.png"], "got none.png"),

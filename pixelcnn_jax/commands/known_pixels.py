@@ -94,11 +94,14 @@ def _images(
     """The images of a file, or of a folder, and labels if they have some."""
     place = Path(complete)
     if not place.is_dir():
-        there = f"got {complete}{'' if place.exists() else ', which is not there'}"
+        rule = "complete must be a .npy or .npz file of levels, or a folder of images"
         require(
-            place.exists() and place.suffix.lower() not in decoding.SUFFIXES,
-            "complete must be a .npy or .npz file of levels, or a folder of image"
-            f" files, {there}; put pictures into a folder and pass that",
+            place.exists(),
+            f"{rule}, got {complete}, which is not there; pass one that is",
+        )
+        require(
+            place.suffix.lower() not in decoding.SUFFIXES,
+            f"{rule}, got {complete}; put it into a folder and pass that",
         )
         images, labels = read_images("complete", complete)
         return images[..., None] if images.ndim == 3 else images, labels

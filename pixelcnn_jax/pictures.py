@@ -16,6 +16,9 @@ COLOURS = (1, 3)
 GRID_WIDTH = 512
 """Pixels that a grid is about wide: small images are enlarged by a whole factor."""
 
+CLASS_COLUMNS = 10
+"""Images of a class in a row, at least, before it takes another row."""
+
 
 def to_pixels(images: np.ndarray, levels: int) -> np.ndarray:
     """Levels as 8-bit pixels for display: 0 is black, ``levels - 1`` is white."""
@@ -31,7 +34,7 @@ def grid(
         images: levels ``[N, H, W, C]``. One channel is shown in grey, three in colour;
             of another number each channel is shown in grey, beside the one before it.
         labels: int ``[N]``: if they are of several classes, each class has a row, in
-            the order of the classes.
+            the order of the classes; or several rows, if one would be long.
 
     Returns:
         uint8 ``[height, width, 3]``.
@@ -104,11 +107,17 @@ def _places(count: int, labels: np.ndarray | None) -> list[tuple[int, int]]:
     if len(classes) < 2:
         columns = int(np.ceil(np.sqrt(count)))
         return [divmod(index, columns) for index in range(count)]
+    # As many as a square would have, or more: a few classes would make a ribbon.
+    columns = max(CLASS_COLUMNS, int(np.ceil(np.sqrt(count))))
+    _, sizes = np.unique(np.asarray(labels), return_counts=True)
+    rows = np.cumsum([0, *(-(-sizes // columns))]).tolist()
+    first = dict(zip(classes, rows, strict=False))
     filled = dict.fromkeys(classes, -1)
     places = []
     for label in np.asarray(labels).tolist():
         filled[label] += 1
-        places.append((classes.index(label), filled[label]))
+        row, column = divmod(filled[label], columns)
+        places.append((first[label] + row, column))
     return places
 
 

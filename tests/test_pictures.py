@@ -33,6 +33,20 @@ def test_a_grid_has_a_row_for_each_class():
     assert (picture[centres[:2]][:, centres, 0] == shown).all()
 
 
+def test_a_grid_of_few_classes_is_no_ribbon():
+    images = np.arange(64, dtype=np.uint8)[:, None, None, None]
+    images = images.repeat(8, axis=1).repeat(8, axis=2)
+    picture = pictures.grid(images, 64, np.arange(64) % 2)
+    height, width = picture.shape[:2]
+    # Eight rows of ten, of tiles that are enlarged.
+    assert (height, width) == pictures.grid_size(images.shape, np.arange(64) % 2)
+    assert 400 < height < width < 600
+    shown = picture[height // 16 :: height // 8, width // 20 :: width // 10, 0]
+    levels = np.rint(shown / 255 * 63).astype(int)
+    assert levels[:4, :10].ravel()[:32].tolist() == list(range(0, 64, 2))
+    assert levels[4:8, :10].ravel()[:32].tolist() == list(range(1, 64, 2))
+
+
 def test_colour_stays_colour():
     red = np.zeros((1, 2, 2, 3), int)
     red[..., 0] = 3

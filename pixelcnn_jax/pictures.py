@@ -16,7 +16,7 @@ COLOURS = (1, 3)
 GRID_WIDTH = 512
 """Pixels that a grid is about wide: small images are enlarged by a whole factor."""
 
-CLASS_COLUMNS = 10
+CLASS_COLUMNS = 16
 """Images of a class in a row, at least, before it takes another row."""
 
 

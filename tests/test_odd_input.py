@@ -456,13 +456,13 @@ def test_the_flag_at_fault_is_named(
         (
             "sample",
             ["--complete", "photo.png", "--known-rows", "1"],
-            "--complete must be a .npy or .npz file of levels, or a folder of image"
-            " files, got photo.png; put pictures into a folder and pass that",
+            "--complete must be a .npy or .npz file of levels, or a folder of"
+            " images, got photo.png; put it into a folder and pass that",
         ),
         (
             "sample",
             ["--complete", "none", "--known-rows", "1"],
-            "or a folder of image files, got none, which is not there; put",
+            "or a folder of images, got none, which is not there; pass one",
         ),
         ("compress", ["none.npz", "x.pxl"], "none.npz (No such file or directory); p"),
         ("compress", ["photos", "x.pxl"], "photos (Is a directory); pass one that can"),

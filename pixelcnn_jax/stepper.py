@@ -150,7 +150,7 @@ class Stepper:
         pushed = int(jax.device_get(index))
         require(
             pushed < self.num_values,
-            f"a state must have a next value, one of {self.num_values}, got one with"
+            f"a state must have a next value, one of {self.num_values}, got one of"
             f" {pushed} values pushed; begin again",
         )
 

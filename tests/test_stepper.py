@@ -67,7 +67,7 @@ def test_another_size_and_steps_outside_of_jit(gated: bool):
         log_probs.append(log_probs_BV)
         state = push(state, values_B)
     assert len(log_probs) == stepper.num_values
-    with pytest.raises(pj.UserError, match="one with 12 values pushed; begin again"):
+    with pytest.raises(pj.UserError, match="one of 12 values pushed; begin again"):
         stepper.next(state)
     expected = pj.pixel_log_prob(model, images)
     found = picked(np.stack(log_probs), images).sum(-1)

@@ -103,21 +103,21 @@ def _layout(count: int, height: int, width: int, labels: np.ndarray | None) -> _
 
 def _places(count: int, labels: np.ndarray | None) -> list[tuple[int, int]]:
     """The row and column of each image of a grid."""
-    classes = [] if labels is None else sorted(set(np.asarray(labels).tolist()))
+    classes, sizes = np.unique([] if labels is None else labels, return_counts=True)
     if len(classes) < 2:
         columns = int(np.ceil(np.sqrt(count)))
         return [divmod(index, columns) for index in range(count)]
     # As many as a square would have, or more: a few classes would make a ribbon.
     columns = max(CLASS_COLUMNS, int(np.ceil(np.sqrt(count))))
-    _, sizes = np.unique(np.asarray(labels), return_counts=True)
-    rows = np.cumsum([0, *(-(-sizes // columns))]).tolist()
-    first = dict(zip(classes, rows, strict=False))
-    filled = dict.fromkeys(classes, -1)
+    heights = -(-sizes // columns)
+    # The next free place of each class, counted in whole rows from the first one.
+    free = dict(
+        zip(classes.tolist(), (heights.cumsum() - heights) * columns, strict=True)
+    )
     places = []
     for label in np.asarray(labels).tolist():
-        filled[label] += 1
-        row, column = divmod(filled[label], columns)
-        places.append((first[label] + row, column))
+        places.append(divmod(int(free[label]), columns))
+        free[label] += 1
     return places
 
 

@@ -144,7 +144,7 @@ def test_a_fingerprint_is_of_a_files_content(tmp_path: Path):
     def fingerprint(name: str, **arrays) -> str:
         np.savez(tmp_path / name, **arrays)
         config = DataConfig("images", path=str(tmp_path / name))
-        return data.open_own(config).fingerprint()
+        return data.open_own(config).fingerprint
 
     first = fingerprint("a.npz", images=images)
     assert fingerprint("b.npz", images=images) == first

@@ -3,7 +3,7 @@
 import contextlib
 import queue
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import TypeVar
 
 from pixelcnn_jax.training.stopping import StopRequest
@@ -50,6 +50,17 @@ def in_background(items: Iterator[T], stop: StopRequest) -> Generator[T, None, N
         # After a stop the process ends, whatever its threads do.
         if not stop.asked:
             thread.join()
+
+
+def call_in_background(function: Callable[[], T], stop: StopRequest) -> T:
+    """What a function returns, which runs as the items of `in_background` are made.
+
+    Raises:
+        Stopped: a stop is asked for meanwhile.
+    """
+    results = list(in_background((call() for call in (function,)), stop))
+    stop.obey("")
+    return results[0]
 
 
 def _until_the_end(

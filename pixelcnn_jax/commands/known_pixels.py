@@ -80,12 +80,11 @@ def read_task(
             f" {rows}",
         )
         mask = (np.arange(shape[1]) < rows)[:, None]
-    shown = images[np.broadcast_to(mask, shape)]
+    mask = np.broadcast_to(mask, shape)
     # Unknown pixels may hold anything.
-    require_range(f"known levels of {complete}", shown, model.levels, LEVELS_CURE)
-    return Task(
-        images, np.broadcast_to(mask, shape), labels if model.num_classes else None
-    )
+    what = f"known levels of {complete}"
+    require_range(what, images[mask], model.levels, LEVELS_CURE)
+    return Task(images, mask, labels if model.num_classes else None)
 
 
 def _images(

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from pixelcnn_jax import completion, hosts, keys
-from pixelcnn_jax.commands.background import in_background
+from pixelcnn_jax.commands.background import call_in_background, in_background
 from pixelcnn_jax.commands.choices import parse_classes, parse_labels
 from pixelcnn_jax.commands.given_conditions import (
     digest_of,
@@ -96,13 +96,9 @@ class Job:
         if not hosts.is_first():
             return
 
-        def pictures() -> Iterator[None]:
-            yield write_watched(self.settings, self.model, watched)
-
+        write = functools.partial(write_watched, self.settings, self.model, watched)
         # As drawing does: many images take minutes, in which a stop may be asked for.
-        for _ in in_background(pictures(), self.stop):
-            pass
-        self.stop.obey("")
+        call_in_background(write, self.stop)
 
     def fill(self) -> int:
         """Draw the images that a folder lacks."""
@@ -157,7 +153,7 @@ class Job:
         rows = strip_rows(len(task.images), number)
         check_picture(settings, (len(rows), *task.images.shape[1:]), rows)
 
-        def draw() -> Iterator[np.ndarray]:
+        def draw() -> np.ndarray:
             drawn = completion.complete(
                 self.model,
                 keys.root(settings.seed),
@@ -171,11 +167,10 @@ class Job:
                 batch_size=settings.batch_size,
                 **given,
             )
-            yield np.asarray(drawn)
+            return np.asarray(drawn)
 
-        parts = list(in_background(draw(), self.stop))
-        self.stop.obey("")
-        completions, levels = parts[0], self.model.config.levels
+        completions = call_in_background(draw, self.stop)
+        levels = self.model.config.levels
         if self.output.suffix == ".png":
             images, rows = strips(task, completions, levels)
             _write(self.output, images, levels, rows)

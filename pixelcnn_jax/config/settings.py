@@ -90,8 +90,13 @@ class DataConfig:
     def _require_own_images(self) -> None:
         if self.source == IMAGES:
             return
-        defaults: dict[str, object] = {"path": None, "fit": "resize", "values": "auto"}
-        defaults |= {"classes": (), "fingerprint": None}
+        defaults = {
+            "path": None,
+            "fit": "resize",
+            "values": "auto",
+            "classes": (),
+            "fingerprint": None,
+        }
         for name, default in defaults.items():
             value = getattr(self, name)
             require(

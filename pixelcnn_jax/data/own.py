@@ -1,10 +1,9 @@
 """Images of your own: what is in a folder or a file, before anything is converted."""
 
 import dataclasses
-import hashlib
-import os
+import functools
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -12,20 +11,15 @@ import numpy as np
 
 from pixelcnn_jax.arrays import kind_of
 from pixelcnn_jax.config import DataConfig
+from pixelcnn_jax.data import fingerprints
 from pixelcnn_jax.data.array_files import Opens, open_arrays, value_range
 from pixelcnn_jax.data.beside import read_beside
 from pixelcnn_jax.data.decoding import read_header, read_pixels
 from pixelcnn_jax.data.folders import listing
 from pixelcnn_jax.errors import UserError, require
 
-PIECE = 2**16
-"""Bytes of a file that are looked at together."""
-
 DARKEST = 31
 """Brightness, of 255: images of no more are likely to be levels."""
-
-PIECES = 256
-"""At most about so many of a file are looked at, to tell it from others."""
 
 
 class Pixels(Protocol):
@@ -46,6 +40,10 @@ class Pixels(Protocol):
 
     def name(self, row: int) -> str:
         """What to call an image in a message."""
+        ...
+
+    def fingerprint(self, place: Path) -> str:
+        """What tells what is at this place from others."""
         ...
 
 
@@ -86,6 +84,9 @@ class Files:
 
     def name(self, row: int) -> str:
         return str(self._paths[row])
+
+    def fingerprint(self, place: Path) -> str:
+        return fingerprints.of_folder(place, self._paths)
 
 
 class Rows:
@@ -160,6 +161,9 @@ class Rows:
     def name(self, row: int) -> str:
         return f"image {row} of {self._path}"
 
+    def fingerprint(self, place: Path) -> str:
+        return fingerprints.of_file(place)
+
 
 @dataclasses.dataclass(frozen=True)
 class OwnData:
@@ -173,20 +177,14 @@ class OwnData:
     """int8 ``[N]``, places in `SPLITS`; None: the data come without."""
     classes: tuple[str, ...] = ()
     """The names that labels are places in; none if these are not of folders."""
-    files: Sequence[Path] = ()
-    """Those of a folder."""
 
     def __len__(self) -> int:
         return len(self.pixels.sizes)
 
+    @functools.cached_property
     def fingerprint(self) -> str:
         """What tells these images from others; see `DataConfig.fingerprint`."""
-        if not self.files:
-            return _digest(_pieces(Path(self.path)))
-        names = (path.relative_to(self.path).as_posix() for path in self.files)
-        sizes = (path.stat().st_size for path in self.files)
-        lines = zip(names, sizes, strict=True)
-        return _digest(f"{size} {name}\n".encode() for name, size in lines)
+        return self.pixels.fingerprint(Path(self.path))
 
     @property
     def num_classes(self) -> int:
@@ -230,25 +228,6 @@ class OwnData:
         return height, width
 
 
-def _pieces(path: Path) -> Iterator[bytes]:
-    """A file's length, and its content: of a large file some, from its whole length."""
-    with path.open("rb") as file:
-        length = file.seek(0, os.SEEK_END)
-        yield f"{length}\n".encode()
-        for start in range(0, length, max(PIECE, length // PIECES)):
-            file.seek(start)
-            yield file.read(PIECE)
-        file.seek(max(0, length - PIECE))  # where an archive has its check sums
-        yield file.read(PIECE)
-
-
-def _digest(pieces: Iterable[bytes]) -> str:
-    found = hashlib.sha256()
-    for piece in pieces:
-        found.update(piece)
-    return found.hexdigest()[:16]
-
-
 def open_own(data: DataConfig) -> OwnData:
     """What is at ``data.path``, which is looked at, and read later.
 
@@ -290,7 +269,7 @@ def _folder(path: Path, known: tuple[str, ...]) -> OwnData:
         print(f"{path}: the classes are {', '.join(names)}", file=sys.stderr)
     given = {} if found.labels is None else {"labels": found.labels}
     pixels, classes = Files(found.paths), tuple(found.classes)
-    return OwnData(str(path), pixels, given, found.split, classes, found.paths)
+    return OwnData(str(path), pixels, given, found.split, classes)
 
 
 def _levels(path: Path, found: np.ndarray | None) -> int | None:

@@ -54,7 +54,7 @@ def settled(config: Config, own: OwnData) -> Config:
     data = dataclasses.replace(
         data,
         classes=data.classes or own.classes,
-        fingerprint=data.fingerprint or own.fingerprint(),
+        fingerprint=data.fingerprint or own.fingerprint,
     )
     check(own, data, model)
     return dataclasses.replace(config, data=data, model=model)
@@ -176,14 +176,13 @@ def own_splits(own: OwnData, data: DataConfig, model: ModelConfig) -> Splits:
 
 def _require_the_same(own: OwnData, data: DataConfig) -> None:
     """Raise if the images are not those that the splits were made of."""
-    if not data.fingerprint:  # of a run before there were any
+    if data.fingerprint is None:  # of a run before there were any
         return
-    found = own.fingerprint()
     require(
-        found == data.fingerprint,
+        data.fingerprint == own.fingerprint,
         f"the images of {own.path} must be those that the training began with, by their"
-        f" names and sizes: data.fingerprint {data.fingerprint}, got {found}; restore"
-        " them, or take them as another set: evaluate.py --data",
+        f" names and sizes: data.fingerprint {data.fingerprint}, got {own.fingerprint};"
+        " restore them, or take them as another set: evaluate.py --data",
     )
 
 

@@ -309,9 +309,7 @@ class PixelModel(nnx.Module):
     def folded(self) -> "PixelModel":
         """A copy to sample from, in which nothing that depends only on the parameters
         is computed again at each step; not to train."""
-        # With variables of its own, since folding overwrites parameters in place.
-        graph, state = nnx.split(self)
-        copy = nnx.merge(graph, jax.tree.map(lambda x: x, state))
+        copy = nnx.clone(self)  # since folding overwrites parameters in place
         for layer in copy.causal_layers().values():
             layer.fold()
         return copy

@@ -79,11 +79,10 @@ def load(folder: Path, items: Mapping[str, object]) -> Items:
                 f"the checkpoint {folder} could not be read ({os.strerror(number)});"
                 " mend that and try again"
             ) from error
-        if isinstance(error, OSError):
+        # The latter: a device's memory is full.
+        if isinstance(error, OSError) or "RESOURCE_EXHAUSTED" in str(error):
             raise
         # Its files are whole, so it is one of other shapes; Orbax says so in pages.
-        if "RESOURCE_EXHAUSTED" in str(error):  # a device's memory is full
-            raise
         raise UserError(
             f"the checkpoint {folder} must have the parameters of the settings, and has"
             " others; restore config.json beside it"

@@ -73,12 +73,11 @@ def learn(
     source = source_of(config, model, train, keeper.keeps)
     validation = suited(model, validation, "validation")
     images = source.images
-    all_of_them = "training images"
-    if source.stream is not None:
-        all_of_them = "images in the first batch of the source"
+    endless = source.stream is not None
+    where = "images in the first batch of the source" if endless else "training images"
     require(
         config.training.batch_size <= len(images),
-        f"training.batch_size must be at most the number of {all_of_them},"
+        f"training.batch_size must be at most the number of {where},"
         f" {len(images)}, got {config.training.batch_size}; pass fewer",
     )
     config = keeper.settled(
